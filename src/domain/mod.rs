@@ -1,4 +1,10 @@
 //! The rules of the broker as pure functions and types: no IO, no clock, no randomness that is not passed in.
 
+pub mod ask;
+pub mod channel;
+pub mod counter;
+pub mod event;
 pub mod id;
+pub mod queue;
+pub mod record;
 pub mod wns;
