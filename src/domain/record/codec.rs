@@ -18,9 +18,9 @@ use jiff::Timestamp;
 use super::{ClosedAsk, ClosedPush, DeviceRecord, LastAttempt, Push};
 use crate::domain::{
     ask::{Ask, CancelCause, Class, CloseReason, ExpiryCause, Goal, Phase, Source},
-    channel::{Channel, ChannelState, Generation, RefusalCause, Trial},
+    channel::{Channel, ChannelState, Generation, Trial},
     id::CampaignId,
-    wns::channel_uri::ChannelUri,
+    wns::{channel_uri::ChannelUri, reply::ChannelRefusal},
 };
 
 /// Version that every record begins with.
@@ -112,14 +112,14 @@ fn write_channel(out: &mut String, channel: &Channel) {
             review_at,
         } => {
             let (since, review) = (since.as_millisecond(), review_at.as_millisecond());
-            let _ok = write!(out, "u,{since},{},{review}", cause.as_str());
+            let _ok = write!(out, "u,{since},{},{review}", cause.label());
         }
         ChannelState::Dead {
             since,
             cause,
             trial,
         } => {
-            let _ok = write!(out, "d,{},{},", since.as_millisecond(), cause.as_str());
+            let _ok = write!(out, "d,{},{},", since.as_millisecond(), cause.label());
             match trial {
                 Trial::NotAsked => out.push('n'),
                 Trial::Allowed => out.push('a'),
@@ -344,7 +344,7 @@ fn read_channel(line: &str) -> Result<Channel, DamagedRecord> {
 fn read_state(text: &str, f: &Fields<'_>) -> Result<ChannelState, DamagedRecord> {
     let parts: Vec<&str> = text.split(',').collect();
     let cause = |text: &str| {
-        let found = RefusalCause::ALL.into_iter().find(|c| c.as_str() == text);
+        let found = REFUSALS.into_iter().find(|c| c.label() == text);
         found.ok_or_else(|| f.damaged())
     };
     match parts.as_slice() {
@@ -446,6 +446,12 @@ fn read_closed(line: &str) -> Result<ClosedPush, DamagedRecord> {
         },
     })
 }
+
+const REFUSALS: [ChannelRefusal; 3] = [
+    ChannelRefusal::Forbidden,
+    ChannelRefusal::NotFound,
+    ChannelRefusal::Gone,
+];
 
 const CLOSE_REASONS: [CloseReason; 13] = [
     CloseReason::Accepted,
