@@ -1,4 +1,5 @@
 //! The rules of the broker as pure functions and types: no IO, no clock, no randomness that is not passed in.
 
 pub mod id;
+pub mod identity;
 pub mod wns;

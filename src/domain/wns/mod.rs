@@ -11,3 +11,4 @@ pub mod reply;
 pub mod request;
 pub mod retry_after;
 pub mod text;
+pub mod token;
