@@ -5,6 +5,7 @@ pub mod channel;
 pub mod counter;
 pub mod event;
 pub mod id;
+pub mod identity;
 pub mod item;
 pub mod queue;
 pub mod record;
