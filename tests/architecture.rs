@@ -15,7 +15,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("adapters", &["domain", "ports", "telemetry"]),
     ("actors", &["domain", "ports", "telemetry", "service"]),
     ("inbox", &["domain", "ports", "telemetry", "service"]),
-    ("api", &["domain", "ports", "telemetry", "service", "config", "actors"]),
+    (
+        "api",
+        &[
+            "domain",
+            "ports",
+            "telemetry",
+            "service",
+            "config",
+            "actors",
+        ],
+    ),
     ("sandbox", &["domain"]),
 ];
 
@@ -30,7 +40,9 @@ const IMPURE: &[&str] = &[
     "fjall::",
     "rand::",
     "std::fs",
-    "std::net",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "ToSocketAddrs",
     "Instant::now",
     "SystemTime::now",
     "Timestamp::now",
@@ -73,7 +85,10 @@ fn layer(name: &str) -> Vec<(PathBuf, String)> {
 /// The names right after `crate::`, also inside `use crate::{a::…, b}`.
 fn crate_names(text: &str) -> Vec<String> {
     let word = |s: &str| -> String {
-        s.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+        s.trim_start()
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
     };
     let mut names = Vec::new();
     for (at, matched) in text.match_indices("crate::") {
@@ -122,7 +137,11 @@ fn layers_depend_downward_only() {
             }
         }
     }
-    assert!(wrong.is_empty(), "forbidden dependencies:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "forbidden dependencies:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -130,7 +149,10 @@ fn the_domain_is_pure() {
     let mut wrong = Vec::new();
     let files = layer("domain");
     assert!(files.len() > 10, "the domain was not found");
-    for (path, text) in files.iter().filter(|(p, _)| !p.to_string_lossy().contains("tests")) {
+    for (path, text) in files
+        .iter()
+        .filter(|(p, _)| !p.to_string_lossy().contains("tests"))
+    {
         let code = code(text);
         let code = code.split("#[cfg(test)]").next().unwrap_or("");
         let named = IMPURE.iter().filter(|word| code.contains(**word));
@@ -146,7 +168,10 @@ fn every_folder_of_the_source_has_a_place_in_the_layers() {
     for folder in folders.filter(|e| e.path().is_dir()) {
         let name = folder.file_name().to_string_lossy().into_owned();
         let known = MAY_USE.iter().any(|(l, _)| *l == name) || above.contains(&name.as_str());
-        assert!(known, "src/{name} is in no layer: add it to the table and to ARCHITECTURE.md");
+        assert!(
+            known,
+            "src/{name} is in no layer: add it to the table and to ARCHITECTURE.md"
+        );
     }
 }
 
@@ -159,12 +184,20 @@ fn files_stay_readable() {
         (lines > FILE_LINES_MAX).then(|| format!("{}: {lines} lines", path.display()))
     });
     let long: Vec<_> = long.collect();
-    assert!(long.is_empty(), "files over {FILE_LINES_MAX} lines:\n{}", long.join("\n"));
+    assert!(
+        long.is_empty(),
+        "files over {FILE_LINES_MAX} lines:\n{}",
+        long.join("\n")
+    );
 }
 
 #[test]
 fn supervision_can_unwind() {
-    assert!(cfg!(panic = "unwind"), "supervision catches panics: every profile must unwind");
-    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    assert!(
+        cfg!(panic = "unwind"),
+        "supervision catches panics: every profile must unwind"
+    );
+    let manifest =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     assert!(!manifest.contains("panic = \"abort\""));
 }

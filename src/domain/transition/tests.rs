@@ -16,6 +16,7 @@ use crate::domain::{
     },
 };
 
+mod channels;
 mod life;
 mod machine;
 
