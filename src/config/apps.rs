@@ -103,13 +103,13 @@ settings! {
     }
 }
 
-/// Reads all `[[apps]]`.
+/// Reads all `[[apps]]`; `None` if one of them cannot be used.
 pub(super) fn read(
     root: &Place<'_>,
     common: &Pace,
     env: &Environment,
     problems: &mut Problems,
-) -> Vec<App> {
+) -> Option<Vec<App>> {
     let places = root.list("apps", problems);
     if places.is_empty() {
         let detail = "there is no [[apps]] entry; without a WNS identity nothing can be woken";
@@ -117,8 +117,8 @@ pub(super) fn read(
     }
     let mut seen = HashSet::new();
     let mut apps = Vec::new();
-    for place in places {
-        let Some(app) = read_app(&place, common, env, problems) else {
+    for place in &places {
+        let Some(app) = read_app(place, common, env, problems) else {
             continue;
         };
         if !seen.insert(app.id.clone()) {
@@ -127,7 +127,19 @@ pub(super) fn read(
         }
         apps.push(app);
     }
-    apps
+    (apps.len() == places.len()).then_some(apps)
+}
+
+/// Names of the variables that hold secrets, whatever else is wrong.
+pub(super) fn secret_variables(root: &Place<'_>) -> HashSet<String> {
+    let mut ignored = Problems::default();
+    let places = root.list("apps", &mut ignored);
+    let named =
+        |place: &Place<'_>, key| place.get(key, &variable().optional(), &mut Problems::default());
+    let names = places
+        .iter()
+        .flat_map(|place| ["secret_env", "secret_next_env"].map(|key| named(place, key)));
+    names.flatten().flatten().collect()
 }
 
 /// Reads one entry, and notes what is wrong with each part of it before giving up.

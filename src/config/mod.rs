@@ -124,20 +124,10 @@ impl Config {
         known.check(&tree, "", &mut problems);
         let mut strangers = env::overlay(&mut tree, env, &mut problems);
         let config = read(&tree, env, &mut problems);
-        for app in config.iter().flat_map(|config| &config.apps) {
-            for secret in [Some(&app.secrets.current), app.secrets.next.as_ref()]
-                .into_iter()
-                .flatten()
-            {
-                if let SecretSource::Env(name) = &secret.source {
-                    strangers.remove(name);
-                }
-            }
-        }
-        if config.is_some() {
-            strangers
-                .iter()
-                .for_each(|name| known.refuse_variable(name, &mut problems));
+        let secrets = apps::secret_variables(&Place::root(&tree));
+        strangers.retain(|name| !secrets.contains(name));
+        for name in &strangers {
+            known.refuse_variable(name, &mut problems);
         }
         let problems = problems.into_sorted();
         match config {
@@ -157,7 +147,7 @@ fn read(tree: &Table, env: &Environment, problems: &mut Problems) -> Option<Conf
     let pace = pace::read(&root, problems);
     let apps = pace
         .as_ref()
-        .map(|pace| apps::read(&root, pace, env, problems));
+        .and_then(|pace| apps::read(&root, pace, env, problems));
     let tenants = apps
         .as_ref()
         .map(|apps| tenants::read(&root, apps, problems));
@@ -178,3 +168,6 @@ fn read(tree: &Table, env: &Environment, problems: &mut Problems) -> Option<Conf
         log: log?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,9 @@ use super::{
     tree::{Table, Value},
 };
 
-/// Least likeness, from 0 to 1, at which a known name is offered for an unknown one.
+/// Least likeness, from 0 to 1, at which a name nearby is certainly what was meant.
+const LIKENESS_SURE: f64 = 0.92;
+/// Least likeness at which it is offered for want of a better guess.
 const LIKENESS_MIN: f64 = 0.8;
 
 /// Keys that somebody will try, and why they do not exist.
@@ -81,7 +83,7 @@ impl Known {
         let guess = nearest(name, twins.iter().map(String::as_str));
         let hint = guess.map_or_else(
             || "names that begin with REVEILLE_ are reserved for configuration keys".to_owned(),
-            |twin| format!("did you mean {twin}?"),
+            |(_, twin)| format!("did you mean {twin}?"),
         );
         problems.add(
             Origin::Env(name.to_owned()),
@@ -96,20 +98,19 @@ impl Known {
             return (*reason).to_owned();
         }
         let siblings = self.children(pattern);
-        if let Some(guess) = nearest(name, siblings.iter().copied()) {
-            return format!("unknown key; did you mean {guess}?");
+        let guess = nearest(name, siblings.iter().copied());
+        if let Some((_, sure)) = guess.filter(|(likeness, _)| *likeness >= LIKENESS_SURE) {
+            return format!("unknown key; did you mean {sure}?");
         }
-        let elsewhere = self
-            .keys
-            .iter()
-            .find(|key| key.rsplit('.').next() == Some(name));
-        if let Some((table, _)) = elsewhere.and_then(|key| key.rsplit_once('.')) {
+        let mut places = self.keys.iter().filter_map(|key| key.rsplit_once('.'));
+        if let Some((table, _)) = places.find(|(_, last)| *last == name) {
             return format!("unknown key here; it belongs to {}", header(table));
         }
-        format!(
-            "unknown key; known here: {}",
-            siblings.into_iter().collect::<Vec<_>>().join(", ")
-        )
+        if let Some((_, perhaps)) = guess {
+            return format!("unknown key; did you mean {perhaps}?");
+        }
+        let known = siblings.into_iter().collect::<Vec<_>>().join(", ");
+        format!("unknown key; known here: {known}")
     }
 
     fn children(&self, pattern: &str) -> BTreeSet<&str> {
@@ -138,9 +139,9 @@ fn header(table: &str) -> String {
     }
 }
 
-fn nearest<'n>(name: &str, candidates: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+/// The likest candidate with its likeness, if any is like enough.
+fn nearest<'n>(name: &str, candidates: impl Iterator<Item = &'n str>) -> Option<(f64, &'n str)> {
     let scored = candidates.map(|candidate| (strsim::jaro_winkler(name, candidate), candidate));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
     best.filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
-        .map(|(_, candidate)| candidate)
 }
