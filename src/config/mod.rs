@@ -18,6 +18,7 @@ mod private_url;
 mod reader;
 mod reference;
 mod retry;
+mod rules;
 mod schema;
 mod secret;
 mod server;
@@ -46,7 +47,7 @@ pub use self::{
     server::Server,
     store::{Backend, RedisStore, RedisTopology, Store},
     tenants::Tenant,
-    wns::{Proxy, Wns, WnsPriority},
+    wns::{Proxy, Wns},
 };
 use self::{
     reader::{Place, Problems},
