@@ -31,7 +31,8 @@ pub enum Expect {
     Absent,
     /// The record is still this version.
     Revision(Revision),
-    /// The device is not yet a member of this list; the record is not looked at and must be [`Change::Keep`].
+    /// The device is not yet a member of this list; record and place are not looked at: the item has [`Change::Keep`], no
+    /// lease and an empty placement.
     NotListed(ListName),
 }
 
@@ -55,7 +56,7 @@ pub enum Change {
     Keep,
 }
 
-/// What happens to the device's place in the due queues.
+/// What happens to the device's place in the due queues; an empty one without a lease leaves the place alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
     /// The queue where the caller believes the device to be; it leaves it.
@@ -169,8 +170,9 @@ pub trait Records: Send + Sync {
     /// commit answers [`Committed::Conflict`].
     ///
     /// The place of an applied item: with a lease, the device leaves the lease's queue and waits at `placement.to`. Without
-    /// one, a device that somebody holds under a live lease keeps its lease and place, unless `placement.to` is `None`,
-    /// which removes it; a device that nobody holds leaves `placement.from` and waits at `placement.to`.
+    /// one, a device that somebody holds under a live lease keeps its lease and place, unless `placement.from` is given and
+    /// `placement.to` is not, which removes both; a device that nobody holds leaves `placement.from` and waits at
+    /// `placement.to`. [`Change::Delete`] removes lease and place. A conflict leaves a lease alive.
     ///
     /// With a fence, all is refused with [`StoreError::Fenced`] if a higher epoch was raised under that name.
     ///
