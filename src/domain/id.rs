@@ -167,15 +167,31 @@ mod tests {
 
     #[test]
     fn ids_are_bounded_and_keep_their_case() {
-        assert_eq!(DeviceId::new("a~B:c@d-1._").unwrap().as_str(), "a~B:c@d-1._");
+        assert_eq!(
+            DeviceId::new("a~B:c@d-1._").unwrap().as_str(),
+            "a~B:c@d-1._"
+        );
         assert!(DeviceId::new(&"x".repeat(DEVICE_ID_BYTES_MAX)).is_ok());
         assert_eq!(DeviceId::new(""), Err(IdError::Empty { what: "device id" }));
         assert!(matches!(
             DeviceId::new(&"x".repeat(DEVICE_ID_BYTES_MAX + 1)),
-            Err(IdError::TooLong { bytes: 129, max: 128, .. })
+            Err(IdError::TooLong {
+                bytes: 129,
+                max: 128,
+                ..
+            })
         ));
-        assert!(matches!(DeviceId::new("a/b"), Err(IdError::Alphabet { at: 1, .. })));
-        assert!(matches!(TenantId::new("a:b"), Err(IdError::Alphabet { at: 1, .. })));
-        assert!(matches!(DeviceId::new("é"), Err(IdError::Alphabet { at: 0, .. })));
+        assert!(matches!(
+            DeviceId::new("a/b"),
+            Err(IdError::Alphabet { at: 1, .. })
+        ));
+        assert!(matches!(
+            TenantId::new("a:b"),
+            Err(IdError::Alphabet { at: 1, .. })
+        ));
+        assert!(matches!(
+            DeviceId::new("é"),
+            Err(IdError::Alphabet { at: 0, .. })
+        ));
     }
 }
