@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{clock::Moment, rate::RateRing};
+use super::rate::RateRing;
 
 macro_rules! counted {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)* }) => {
@@ -169,16 +169,6 @@ impl Shard {
             app.rate.reset();
         }
     }
-}
-
-/// Counts a request to an app and keeps the highest second up to date.
-pub(crate) fn count_request(shards: &[Shard], own: usize, app: u16, now: Moment) -> Option<u64> {
-    let counters = shards[own].app(app);
-    counters.requests.fetch_add(1, Relaxed);
-    counters
-        .rate
-        .record(now)
-        .map(|complete| second_to(shards, app, complete))
 }
 
 /// Requests to an app in the second that ends with a step, by all threads.

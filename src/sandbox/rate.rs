@@ -29,19 +29,23 @@ impl Default for RateRing {
 }
 
 impl RateRing {
-    /// Counts a request; when it is the first of its step, returns the step before, whose second is now complete.
-    pub(crate) fn record(&self, now: Moment) -> Option<u64> {
+    /// Counts a request; when it is the first of its step, hands the step before to `complete`, while its second can
+    /// still be added up.
+    pub(crate) fn record(&self, now: Moment, complete: impl FnOnce(u64)) {
         // Step 0 means an empty cell.
         let step = now.0 / STEP_NANOS + 1;
         let cell = &self.cells[step as usize % CELLS];
         let value = cell.load(Relaxed);
         if value >> COUNT_BITS == step {
             cell.store(value + 1, Relaxed);
-            return None;
+            return;
         }
-        let newest = self.newest.swap(step, Relaxed);
+        let newest = self.newest.load(Relaxed);
+        if newest != 0 {
+            complete(newest);
+        }
+        self.newest.store(step, Relaxed);
         cell.store(step << COUNT_BITS | 1, Relaxed);
-        Some(newest).filter(|newest| *newest != 0)
     }
 
     /// Requests in the second that ends with a step.
@@ -86,9 +90,7 @@ mod tests {
             for wait in waits {
                 step += wait;
                 steps.push(step + 1);
-                if let Some(complete) = ring.record(Moment(step * STEP_NANOS)) {
-                    highest = highest.max(ring.second_to(complete));
-                }
+                ring.record(Moment(step * STEP_NANOS), |complete| highest = highest.max(ring.second_to(complete)));
             }
             highest = highest.max(ring.second_to(ring.newest()));
             let expected = steps.iter().map(|end| steps.iter().filter(|at| (end.saturating_sub(99)..=*end).contains(*at)).count()).max();

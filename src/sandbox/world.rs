@@ -15,7 +15,7 @@ use super::{
     channel::{Target, subject, write_token},
     clock::{Clock, Moment},
     config::{AppSpec, ConfigError, SandboxConfig},
-    counters::{self, Shard},
+    counters::{Shard, second_to},
     device::{Device, Flag},
     gcra::Gcra,
     identity::{DEFAULT_SECRET, Identity},
@@ -259,9 +259,12 @@ impl World {
 
     /// Counts a request to an app.
     pub(crate) fn count_request(&self, shard: usize, app: u16, now: Moment) {
-        if let Some(second) = counters::count_request(&self.shards, shard, app, now) {
+        let counters = self.shards[shard].app(app);
+        counters.requests.fetch_add(1, Relaxed);
+        counters.rate.record(now, |complete| {
+            let second = second_to(&self.shards, app, complete);
             self.app(app).highest_second.fetch_max(second, Relaxed);
-        }
+        });
     }
 
     /// Puts every device back into the state it began with; counts and behaviour stay.
