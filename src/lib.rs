@@ -6,3 +6,4 @@
 pub mod domain;
 pub mod ports;
 pub mod sandbox;
+pub mod service;

@@ -1,0 +1,136 @@
+//! Counters that the store keeps beside the records, moved in the same commit: they add up at every moment.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::{
+    ask::{Class, CloseReason},
+    channel::ChannelKind,
+    id::CampaignId,
+};
+
+/// What is counted per tenant; as text the field name in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Counter {
+    /// Devices by the state of their channel: `channels.<state>`.
+    Channels(ChannelKind),
+    /// Open pushes by the class of their leading ask: `pushes.<class>`.
+    Pushes(Class),
+    /// Asks that have ended, by reason: `closed.<reason>`; only grows.
+    Closed(&'static str),
+    /// Live or silent channels by the UTC day on which WNS is expected to expire them: `expiring.<yyyy-mm-dd>`.
+    Expiring(jiff::civil::Date),
+    /// A campaign's targets by state: `campaign.<id>.<state>`.
+    Campaign(CampaignId, TargetState),
+}
+
+impl Counter {
+    /// The day counter of a channel that expires at `at`.
+    #[must_use]
+    pub fn expiring(at: Timestamp) -> Self {
+        Self::Expiring(at.to_zoned(jiff::tz::TimeZone::UTC).date())
+    }
+}
+
+/// Where a campaign's target stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TargetState {
+    /// Not yet released.
+    Waiting,
+    /// Released; its turn to be sent has not come, or it is being retried.
+    Open,
+    /// Its campaign is paused.
+    Held,
+    /// WNS accepted; the device has not checked in.
+    Awaiting,
+    /// The device has no usable channel.
+    Blocked,
+    /// Ended, by [`CloseReason::as_str`].
+    Closed(&'static str),
+    /// All of the above together.
+    Targets,
+    /// POSTs made for its targets.
+    Attempts,
+}
+
+impl TargetState {
+    /// Stable text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Open => "open",
+            Self::Held => "held",
+            Self::Awaiting => "awaiting",
+            Self::Blocked => "blocked",
+            Self::Closed(reason) => reason,
+            Self::Targets => "targets",
+            Self::Attempts => "attempts",
+        }
+    }
+}
+
+impl From<CloseReason> for TargetState {
+    fn from(reason: CloseReason) -> Self {
+        Self::Closed(reason.as_str())
+    }
+}
+
+impl fmt::Display for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Channels(kind) => write!(f, "channels.{}", kind.as_str()),
+            Self::Pushes(class) => write!(f, "pushes.{}", class.as_str()),
+            Self::Closed(reason) => write!(f, "closed.{reason}"),
+            Self::Expiring(day) => write!(f, "expiring.{day}"),
+            Self::Campaign(id, state) => write!(f, "campaign.{id}.{}", state.as_str()),
+        }
+    }
+}
+
+/// Movements of counters, each name at most once, none zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moves(Vec<(Counter, i64)>);
+
+impl Moves {
+    /// Adds `by` to the movement of `counter`.
+    pub fn add(&mut self, counter: Counter, by: i64) {
+        match self.0.iter().position(|(c, _)| *c == counter) {
+            Some(at) => {
+                self.0[at].1 += by;
+                if self.0[at].1 == 0 {
+                    self.0.swap_remove(at);
+                }
+            }
+            None if by != 0 => self.0.push((counter, by)),
+            None => {}
+        }
+    }
+
+    /// The movements.
+    pub fn iter(&self) -> impl Iterator<Item = &(Counter, i64)> {
+        self.0.iter()
+    }
+
+    /// Whether nothing moves.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moves_that_cancel_out_vanish() {
+        let mut moves = Moves::default();
+        moves.add(Counter::Channels(ChannelKind::Live), 1);
+        moves.add(Counter::Pushes(Class::Bulk), 2);
+        moves.add(Counter::Channels(ChannelKind::Live), -1);
+        let left: Vec<_> = moves.iter().map(|(c, by)| (c.to_string(), *by)).collect();
+        assert_eq!(left, [("pushes.bulk".to_owned(), 2)]);
+    }
+}

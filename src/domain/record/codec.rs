@@ -1,0 +1,31 @@
+//! The text of a record, readable with the store's own tools.
+//!
+//! ```text
+//! 1|<last check-in>
+//! c|<generation>|<state>|<first seen>|<last seen>|<uri>
+//! a|<at>|<outcome>|<reached>|<msg id>|<debug trace>|<ms-cv>
+//! p|<opened>|<attempts>|<failures>|<accepted>|<next>
+//! k|<source>|<class>|<goal>|<opened>|<deadline>|<phase>|<held>|<attempts before>|<reason>
+//! z|<opened>|<closed>|<attempts>|<source>|<reason>|<ask opened>|<ask closed>
+//! ```
+//! Times are milliseconds since the epoch; a line is absent when its part is. `p` is followed by one `k` an ask. Free texts
+//! are percent-encoded where they would break a line. A record that does not parse is an error, never a guess.
+
+mod read;
+mod write;
+
+pub use read::{DamagedRecord, decode};
+pub use write::encode;
+
+use super::{ClosedAsk, ClosedPush, DeviceRecord, LastAttempt, Push};
+use crate::domain::ask::Goal;
+
+/// Version that every record begins with.
+const VERSION: &str = "1";
+
+fn goal_text(goal: Goal) -> &'static str {
+    match goal {
+        Goal::Accepted => "a",
+        Goal::CheckIn => "c",
+    }
+}

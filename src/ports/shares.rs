@@ -1,0 +1,44 @@
+//! Shares of an app's pace: how many requests each broker may start in the next second.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::error::StoreError;
+use crate::domain::id::AppId;
+
+/// What a broker asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShareRequest {
+    /// The app.
+    pub app: AppId,
+    /// Its pace for all brokers together, requests a second.
+    pub pace_per_second: f64,
+    /// How much this broker could use, requests a second.
+    pub demand_per_second: f64,
+}
+
+/// What a broker got, until the term is over by the caller's monotonic clock, counted from before the call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// The app.
+    pub app: AppId,
+    /// Requests a second that this broker may start.
+    pub per_second: f64,
+}
+
+/// Divides the pace among brokers.
+#[async_trait]
+pub trait Shares: Send + Sync {
+    /// Renews the shares of all apps of `broker` in one call, valid for `term` by the store's clock. The sum of live shares
+    /// of an app never exceeds the lowest pace asked for. Apps are answered in the order asked.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the caller's former shares run out.
+    async fn renew(
+        &self,
+        broker: &str,
+        requests: &[ShareRequest],
+        term: Duration,
+    ) -> Result<Vec<Share>, StoreError>;
+}
