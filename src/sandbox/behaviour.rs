@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     config::ConfigError,
+    fleet::CheckIns,
     gcra::Gcra,
     step::Step,
     units::{Delay, Period, Share},
@@ -31,6 +32,8 @@ pub struct Behaviour {
     pub continue_after: Option<Period>,
     /// Which spelling of the status header is sent.
     pub status_headers: StatusHeaders,
+    /// What devices do when woken.
+    pub check_in: CheckIns,
 }
 
 /// A reply that a share of notifications gets.

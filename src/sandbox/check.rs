@@ -206,7 +206,8 @@ mod tests {
 
     #[test]
     fn each_departure_from_the_documents_has_its_name() {
-        let cases: [(&[(&str, &str)], usize, Violation); 16] = [
+        type Headers = &'static [(&'static str, &'static str)];
+        let cases: [(Headers, usize, Violation); 16] = [
             (&[("x-wns-type", "")], 4, Violation::WnsType),
             (&[("x-wns-type", "wns/toast")], 4, Violation::WnsType),
             (&[("content-type", "text/xml")], 4, Violation::ContentType),

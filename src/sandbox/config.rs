@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{behaviour::Behaviour, oauth::TokenSettings};
+use super::{behaviour::Behaviour, fleet::FleetConfig, oauth::TokenSettings};
 use crate::domain::id::{AppId, IdError, TenantId};
 
 /// Most devices an app may have.
@@ -187,6 +187,8 @@ pub struct SandboxConfig {
     pub tokens: TokenSettings,
     /// How channels answer, to begin with.
     pub behaviour: Behaviour,
+    /// Where woken devices check in; nowhere if absent.
+    pub fleet: Option<FleetConfig>,
 }
 
 impl Default for SandboxConfig {
@@ -206,6 +208,7 @@ impl Default for SandboxConfig {
             seed: 1,
             tokens: TokenSettings::default(),
             behaviour: Behaviour::default(),
+            fleet: None,
         }
     }
 }

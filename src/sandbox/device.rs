@@ -20,6 +20,8 @@ pub(crate) enum Flag {
     CheckInPlanned = 1 << 4,
     /// Its dead channels answer 404 rather than 410.
     NotFound = 1 << 5,
+    /// A poll that brings it a new channel is already planned.
+    PollPlanned = 1 << 6,
 }
 
 /// The state of one device; all zero to begin with.
@@ -134,7 +136,8 @@ impl Device {
 
     /// Forgets everything but the counts and what is already planned: the device is as it was at the start.
     pub(crate) fn reset_state(&self) {
-        let planned = Flag::ReturnPlanned as u32 | Flag::CheckInPlanned as u32;
+        let planned =
+            Flag::ReturnPlanned as u32 | Flag::CheckInPlanned as u32 | Flag::PollPlanned as u32;
         self.flags.fetch_and(planned, Relaxed);
         self.renewals.store(0, Relaxed);
         self.dead_through.store(0, Relaxed);

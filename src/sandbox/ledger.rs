@@ -36,6 +36,8 @@ pub struct Ledger {
     pub apps: Vec<AppLedger>,
     /// The devices of all apps together.
     pub devices: DeviceTotals,
+    /// What woken devices did.
+    pub fleet: FleetLedger,
     /// Connections.
     pub connections: ConnectionLedger,
 }
@@ -85,6 +87,23 @@ pub struct DeviceTotals {
     pub most: u32,
     /// They checked in at least once.
     pub checked_in: u64,
+}
+
+/// What woken devices did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FleetLedger {
+    /// Sessions that devices began.
+    pub sessions: u64,
+    /// Check-ins that the broker took.
+    pub delivered: u64,
+    /// Check-ins that the broker refused for good.
+    pub refused: u64,
+    /// Requests with check-ins that had to be repeated.
+    pub retries: u64,
+    /// Check-ins that are on their way to the broker.
+    pub waiting: u64,
+    /// Sessions, returns and polls that lie ahead.
+    pub planned: u64,
 }
 
 /// The connections to the sandbox.
@@ -168,6 +187,7 @@ pub(crate) fn read(world: &World, connections: &Connections) -> Ledger {
         },
         apps,
         devices: device_totals(world),
+        fleet: read_fleet(world),
         connections: ConnectionLedger {
             open: connections.open() as u64,
             http1,
@@ -219,8 +239,16 @@ pub(crate) fn reset(world: &World) {
         app.highest_second.store(0, Relaxed);
     }
     world.delivered_late.store(0, Relaxed);
-    let tokens = &world.token_counts;
+    let (tokens, fleet) = (&world.token_counts, &world.fleet_counts);
     for count in [&tokens.issued, &tokens.refused, &tokens.unavailable] {
+        count.store(0, Relaxed);
+    }
+    for count in [
+        &fleet.sessions,
+        &fleet.delivered,
+        &fleet.refused,
+        &fleet.retries,
+    ] {
         count.store(0, Relaxed);
     }
     world.counted_since.store(world.clock.now().0, Relaxed);
@@ -242,6 +270,18 @@ fn read_app(world: &World, index: u16, app: &App, now: Moment) -> AppLedger {
             .map(|shard| shard.during_penalty.load(Relaxed))
             .sum(),
         throttled_until: app.penalty(now).map(|until| world.clock.wall(until)),
+    }
+}
+
+fn read_fleet(world: &World) -> FleetLedger {
+    let counts = &world.fleet_counts;
+    FleetLedger {
+        sessions: counts.sessions.load(Relaxed),
+        delivered: counts.delivered.load(Relaxed),
+        refused: counts.refused.load(Relaxed),
+        retries: counts.retries.load(Relaxed),
+        waiting: counts.waiting.load(Relaxed),
+        planned: world.wheel.planned(),
     }
 }
 

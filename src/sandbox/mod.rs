@@ -13,6 +13,7 @@ mod connection;
 mod control;
 mod counters;
 mod device;
+mod fleet;
 mod gcra;
 mod identity;
 mod ledger;
@@ -38,7 +39,10 @@ pub use self::{
     behaviour::{AppCeiling, Behaviour, ChannelCeiling, ReplyShare, RetryAfter, StatusHeaders},
     config::{APPS_MAX, AppSpec, ConfigError, DEVICES_MAX, Protocols, SandboxConfig, THREADS_MAX},
     counters::{ReplyKind, Violation},
-    ledger::{AppLedger, ConnectionLedger, DeviceLedger, DeviceTotals, Ledger, TokenLedger},
+    fleet::{CheckIns, FleetConfig},
+    ledger::{
+        AppLedger, ConnectionLedger, DeviceLedger, DeviceTotals, FleetLedger, Ledger, TokenLedger,
+    },
     oauth::{ExpiresIn, TokenMode, TokenSettings},
     step::{Step, StepError, StepKind},
     tls::TlsError,
@@ -135,8 +139,10 @@ impl Sandbox {
             idle_timeout: config.idle_timeout,
             http2_streams_max: config.http2_streams_max,
         };
-        let threads =
+        let mut threads =
             server::start(listener, config.threads, &common).map_err(SandboxError::Thread)?;
+        let fleet = fleet::start(world.clone(), config.fleet.clone(), common.stop.clone());
+        threads.push(fleet.map_err(SandboxError::Thread)?);
         Ok(Self {
             address,
             world,

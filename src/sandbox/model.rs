@@ -111,6 +111,7 @@ impl World {
 
     fn dead(&self, device: &Device, notification: &Notification) -> Reply {
         let target = notification.target;
+        self.plan_poll(target, device, notification.now);
         let by_share = !device.is_killed(target.generation);
         if device.has(Flag::NotFound)
             || (by_share && self.draw(Purpose::DeadKind, target, 0) & 1 == 0)
@@ -138,23 +139,16 @@ impl World {
             .map_or(Moment::NEVER, |time| notification.now.after(time));
         device.cache(until);
         self.count_accepted(device, notification);
+        self.plan_return(notification.target, device, notification.now);
         let mut reply = Reply::with_status(ReplyKind::Cached, StatusCode::OK, "received");
         reply.connection = connection;
         reply
     }
 
-    /// Connects a device; the notification that was kept for it reaches it now.
-    pub(crate) fn come_online(&self, _target: Target, device: &Device) {
-        device.clear(Flag::Offline);
-        device.set(Flag::Online);
-        if device.take_cached(self.clock.now()) {
-            self.delivered_late.fetch_add(1, Relaxed);
-        }
-    }
-
     /// A notification that reaches its device.
     fn accept(&self, device: &Device, notification: &Notification) {
         self.count_accepted(device, notification);
+        self.wake(notification.target, device, notification.now);
     }
 
     fn count_accepted(&self, device: &Device, notification: &Notification) {

@@ -3,6 +3,8 @@
 //! Replies are those of the WNS docs and of recordings: a classic reply says `expires_in` as a number, an Entra reply as a
 //! string; a refusal is a 400 with an OAuth error and, from login.live.com, `x-wlid-error`.
 
+mod client;
+
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
@@ -10,38 +12,25 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Method, Response, StatusCode,
+    HeaderName, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
     request::Parts,
 };
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::client::{Refusal, prove, read_form};
 use super::{
     body::ReplyBody,
-    identity::SID_SCHEME,
     server::{Aborted, Thread},
     units::{Delay, Period},
-    world::{App, World},
+    world::World,
 };
 
-/// Longest form in bytes.
-const FORM_BYTES_MAX: usize = 16 * 1024;
 /// How long a request without a reply is held before its connection is cut.
 const SILENCE: Duration = Duration::from_mins(5);
 const X_WLID_ERROR: HeaderName = HeaderName::from_static("x-wlid-error");
-/// The host name that the classic endpoint wants as scope.
-const CLASSIC_SCOPE: &str = "notify.windows.com";
-/// The scope that Entra wants; its documentation has it with and without the last slash.
-const ENTRA_SCOPES: [&str; 2] = [
-    "https://wns.windows.com/.default",
-    "https://wns.windows.com/.default/",
-];
-/// What login.live.com says to new clients since 2026.
-const NO_LONGER_SUPPORTED: &str = "Client credential flows against login.live.com are no longer supported. \
-    New clients should use login.microsoftonline.com instead.";
 
 /// How the token endpoints answer; the body of `PATCH /sandbox/v1/token-endpoint`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,22 +109,6 @@ enum Flavour<'a> {
     Entra(&'a str),
 }
 
-/// An OAuth error with the headers and codes around it.
-struct Refusal {
-    status: StatusCode,
-    error: &'static str,
-    description: &'static str,
-    wlid: Option<&'static str>,
-}
-
-#[derive(Default)]
-struct Form {
-    grant_type: String,
-    client_id: String,
-    client_secret: String,
-    scope: String,
-}
-
 /// Answers a request to the classic endpoint.
 ///
 /// # Errors
@@ -196,143 +169,6 @@ async fn answer(
             Ok(refuse(flavour, &refusal))
         }
     }
-}
-
-async fn read_form(parts: &Parts, body: Incoming) -> Result<Form, Refusal> {
-    let bad = |description| Refusal::new("invalid_request", description);
-    if parts.method != Method::POST {
-        return Err(bad("The request method must be POST."));
-    }
-    let kind = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or_default();
-    if !kind
-        .to_ascii_lowercase()
-        .starts_with("application/x-www-form-urlencoded")
-    {
-        return Err(bad(
-            "The content type must be application/x-www-form-urlencoded.",
-        ));
-    }
-    let Ok(bytes) = Limited::new(body, FORM_BYTES_MAX).collect().await else {
-        return Err(bad("The request body could not be read."));
-    };
-    let mut form = Form::default();
-    for (key, value) in url::form_urlencoded::parse(&bytes.to_bytes()) {
-        let slot = match key.as_ref() {
-            "grant_type" => &mut form.grant_type,
-            "client_id" => &mut form.client_id,
-            "client_secret" => &mut form.client_secret,
-            "scope" => &mut form.scope,
-            _ => continue,
-        };
-        *slot = value.into_owned();
-    }
-    Ok(form)
-}
-
-fn prove(
-    world: &World,
-    flavour: Flavour<'_>,
-    mode: TokenMode,
-    form: &Form,
-) -> Result<u16, Refusal> {
-    if mode == TokenMode::NoLongerSupported && flavour == Flavour::Classic {
-        return Err(Refusal::new("invalid_request", NO_LONGER_SUPPORTED));
-    }
-    if form.grant_type != "client_credentials" {
-        return Err(Refusal::new(
-            "unsupported_grant_type",
-            "The grant type must be client_credentials.",
-        ));
-    }
-    let app = match flavour {
-        Flavour::Classic => classic_client(world, form)?,
-        Flavour::Entra(directory) => entra_client(world, directory, form)?,
-    };
-    if mode == TokenMode::UnauthorizedClient {
-        return Err(Refusal::new(
-            "unauthorized_client",
-            "The client is disabled or its secret has expired.",
-        ));
-    }
-    Ok(app)
-}
-
-fn classic_client(world: &World, form: &Form) -> Result<u16, Refusal> {
-    let invalid = |description| Refusal {
-        wlid: Some("0x80045A78"),
-        ..Refusal::new("invalid_client", description)
-    };
-    let known = |app: &App| {
-        app.identity
-            .package_sid
-            .eq_ignore_ascii_case(&form.client_id)
-    };
-    let Some(app) = world
-        .apps
-        .iter()
-        .position(known)
-        .filter(|_| form.client_id.starts_with(SID_SCHEME))
-    else {
-        return Err(invalid("Invalid client id"));
-    };
-    if !knows_secret(&world.apps[app], &form.client_secret) {
-        return Err(invalid("Invalid client secret"));
-    }
-    if form.scope != CLASSIC_SCOPE {
-        return Err(Refusal::new(
-            "invalid_scope",
-            "The scope must be notify.windows.com.",
-        ));
-    }
-    Ok(app as u16)
-}
-
-fn entra_client(world: &World, directory: &str, form: &Form) -> Result<u16, Refusal> {
-    let known = |app: &App| {
-        app.identity
-            .entra_client
-            .eq_ignore_ascii_case(&form.client_id)
-    };
-    let Some(app) = world.apps.iter().position(known) else {
-        return Err(Refusal::new(
-            "unauthorized_client",
-            "AADSTS700016: Application was not found in the directory.",
-        ));
-    };
-    if !world.apps[app]
-        .identity
-        .entra_tenant
-        .eq_ignore_ascii_case(directory)
-    {
-        return Err(Refusal::new(
-            "invalid_request",
-            "AADSTS90002: Tenant not found.",
-        ));
-    }
-    if !knows_secret(&world.apps[app], &form.client_secret) {
-        return Err(Refusal {
-            status: StatusCode::UNAUTHORIZED,
-            ..Refusal::new(
-                "invalid_client",
-                "AADSTS7000215: Invalid client secret provided.",
-            )
-        });
-    }
-    if !ENTRA_SCOPES.contains(&form.scope.as_str()) {
-        return Err(Refusal::new(
-            "invalid_scope",
-            "AADSTS70011: The provided value for scope is not valid.",
-        ));
-    }
-    Ok(app as u16)
-}
-
-fn knows_secret(app: &App, secret: &str) -> bool {
-    app.secrets.load().iter().any(|known| known == secret)
 }
 
 fn issue(
@@ -427,15 +263,4 @@ fn json_reply(status: StatusCode, body: &serde_json::Value) -> Response<ReplyBod
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-impl Refusal {
-    fn new(error: &'static str, description: &'static str) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            error,
-            description,
-            wlid: None,
-        }
-    }
 }

@@ -119,7 +119,7 @@ fn judge(
                 &parts.headers,
                 (target, device, body_bytes, now),
             ),
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         },
     }
 }
@@ -130,33 +130,36 @@ fn admit<'a>(
     parts: &Parts,
     target: Option<Target>,
     now: Moment,
-) -> Result<(Target, &'a Device), Reply> {
+) -> Result<(Target, &'a Device), Box<Reply>> {
     let world = &thread.world;
     if parts.method != Method::POST {
         thread.shard().violation(Violation::Method);
-        return Err(Reply::new(
+        return Err(Box::new(Reply::new(
             ReplyKind::MethodNotAllowed,
             StatusCode::METHOD_NOT_ALLOWED,
-        ));
+        )));
     }
-    let unauthorized = || Reply::new(ReplyKind::Unauthorized, StatusCode::UNAUTHORIZED);
+    let unauthorized = || {
+        Box::new(Reply::new(
+            ReplyKind::Unauthorized,
+            StatusCode::UNAUTHORIZED,
+        ))
+    };
     let Some(bearer) = bearer(&parts.headers) else {
         thread.shard().violation(Violation::Authorization);
         return Err(unauthorized());
     };
     let app = world.tokens.verify(bearer, now).ok_or_else(unauthorized)?;
-    let not_found = || Reply::new(ReplyKind::NotFound, StatusCode::NOT_FOUND);
+    let not_found = || Box::new(Reply::new(ReplyKind::NotFound, StatusCode::NOT_FOUND));
     let target = target.ok_or_else(not_found)?;
     let device = world.device(target).ok_or_else(not_found)?;
     if target.generation > device.generation() {
         return Err(not_found());
     }
     if target.app != app {
-        return Err(
-            Reply::with_status(ReplyKind::Forbidden, StatusCode::FORBIDDEN, "dropped").described(
-                HeaderValue::from_static("Channel URL incompatible with caller app"),
-            ),
-        );
+        let incompatible = HeaderValue::from_static("Channel URL incompatible with caller app");
+        let reply = Reply::with_status(ReplyKind::Forbidden, StatusCode::FORBIDDEN, "dropped");
+        return Err(Box::new(reply.described(incompatible)));
     }
     Ok((target, device))
 }

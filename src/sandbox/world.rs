@@ -17,6 +17,7 @@ use super::{
     config::{AppSpec, ConfigError, SandboxConfig},
     counters::{Shard, second_to},
     device::{Device, Flag},
+    fleet::{FleetCounts, Wheel},
     gcra::Gcra,
     identity::{DEFAULT_SECRET, Identity},
     mix::{Purpose, draw},
@@ -24,7 +25,7 @@ use super::{
     script::{DeviceScripts, GlobalScript},
     tokens::TokenStore,
 };
-use crate::domain::id::AppId;
+use crate::domain::id::{AppId, TenantId};
 
 /// Digits of a device number, at least.
 const NUMBER_DIGITS: usize = 7;
@@ -41,6 +42,8 @@ pub(crate) struct World {
     pub(crate) live: ArcSwap<Live>,
     pub(crate) script: GlobalScript,
     pub(crate) device_scripts: DeviceScripts,
+    pub(crate) wheel: Wheel,
+    pub(crate) fleet_counts: FleetCounts,
     pub(crate) shards: Vec<Shard>,
     pub(crate) ca_pem: Arc<str>,
     pub(crate) counted_since: AtomicU64,
@@ -57,6 +60,8 @@ pub(crate) struct World {
 pub(crate) struct App {
     pub(crate) id: AppId,
     pub(crate) identity: Identity,
+    /// The broker's name space that its devices check in at.
+    pub(crate) tenant: TenantId,
     pub(crate) secrets: ArcSwap<Vec<String>>,
     pub(crate) devices: Vec<Device>,
     /// State of the ceiling.
@@ -99,6 +104,10 @@ impl App {
         Ok(Self {
             id: spec.id.clone(),
             identity: Identity::new(seed, index, spec)?,
+            tenant: match &spec.tenant {
+                Some(tenant) => tenant.clone(),
+                None => TenantId::new(spec.id.as_str())?,
+            },
             secrets: ArcSwap::from_pointee(secrets),
             devices: (0..spec.devices.unwrap_or(devices))
                 .map(|_| Device::default())
@@ -154,6 +163,8 @@ impl World {
             live: ArcSwap::from_pointee(Live::new(config.behaviour.clone())),
             script: GlobalScript::default(),
             device_scripts: DeviceScripts::default(),
+            wheel: Wheel::default(),
+            fleet_counts: FleetCounts::default(),
             shards: (0..config.threads)
                 .map(|_| Shard::new(apps.len()))
                 .collect(),

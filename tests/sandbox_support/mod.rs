@@ -1,6 +1,7 @@
 //! A sandbox and a client for it, as any test of the sandbox needs them.
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::time::Duration;
 
