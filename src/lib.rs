@@ -6,4 +6,5 @@
 pub mod config;
 pub mod domain;
 pub mod ports;
+pub mod sandbox;
 pub mod service;
