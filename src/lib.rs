@@ -8,3 +8,4 @@ pub mod domain;
 pub mod ports;
 pub mod sandbox;
 pub mod service;
+pub mod telemetry;
