@@ -1,5 +1,7 @@
 //! How channels answer: latency, shares, ceilings. May be replaced as a whole while the sandbox runs.
 
+use std::{str::FromStr, time::Duration};
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -83,7 +85,7 @@ impl Default for AppCeiling {
         Self {
             per_second: 1_000.0,
             burst: None,
-            penalty: Period(std::time::Duration::from_mins(15)),
+            penalty: Period(Duration::from_mins(15)),
             status: 406,
             retry_after: RetryAfter::Remaining,
         }
@@ -97,9 +99,9 @@ impl AppCeiling {
     }
 }
 
-/// What the `Retry-After` of a throttled app says.
+/// What the `Retry-After` of a throttled app says; written as `remaining`, `date`, `absent` or a number of seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String", into = "String")]
 pub enum RetryAfter {
     /// Whole seconds to the end of the penalty.
     #[default]
@@ -110,6 +112,41 @@ pub enum RetryAfter {
     Absent,
     /// Always this many seconds.
     Seconds(u32),
+}
+
+impl FromStr for RetryAfter {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let refused = |_| ConfigError::Range {
+            what: "Retry-After",
+            range: format!("remaining, date, absent or a number of seconds, not {text:?}"),
+        };
+        Ok(match text {
+            "remaining" => Self::Remaining,
+            "date" => Self::Date,
+            "absent" => Self::Absent,
+            seconds => Self::Seconds(seconds.parse().map_err(refused)?),
+        })
+    }
+}
+
+impl TryFrom<String> for RetryAfter {
+    type Error = ConfigError;
+    fn try_from(text: String) -> Result<Self, ConfigError> {
+        text.parse()
+    }
+}
+
+impl From<RetryAfter> for String {
+    fn from(says: RetryAfter) -> String {
+        match says {
+            RetryAfter::Remaining => "remaining".to_owned(),
+            RetryAfter::Date => "date".to_owned(),
+            RetryAfter::Absent => "absent".to_owned(),
+            RetryAfter::Seconds(seconds) => seconds.to_string(),
+        }
+    }
 }
 
 /// The limit of one channel; what exceeds it is answered 200 with `channelthrottled` and lost.
@@ -128,7 +165,7 @@ impl ChannelCeiling {
     }
 }
 
-impl std::str::FromStr for ChannelCeiling {
+impl FromStr for ChannelCeiling {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
@@ -158,7 +195,7 @@ impl From<ChannelCeiling> for String {
     }
 }
 
-impl std::str::FromStr for ReplyShare {
+impl FromStr for ReplyShare {
     type Err = ConfigError;
 
     /// Reads `503=1%` or `410:retry-after=5=0.1`: the share follows the last equals sign.

@@ -108,11 +108,11 @@ fn check_body(headers: &HeaderMap, body_bytes: usize) -> Result<(), Violation> {
     if body_bytes > BODY_BYTES_MAX {
         return Err(Violation::BodyTooLarge);
     }
-    if !headers.contains_key(CONTENT_LENGTH) {
-        return Err(Violation::ContentLength);
-    }
     if body_bytes == 0 {
         return Err(Violation::EmptyBody);
+    }
+    if !headers.contains_key(CONTENT_LENGTH) {
+        return Err(Violation::ContentLength);
     }
     Ok(())
 }
