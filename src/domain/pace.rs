@@ -238,7 +238,7 @@ mod tests {
     fn a_limit_is_found_and_mostly_used_and_rarely_hit() {
         for capacity in [50.0, 150.0, 430.0, 700.0] {
             let (throttles, requests) = busy(capacity, 24);
-            assert!(throttles <= 8, "{throttles} throttles at {capacity}");
+            assert!(throttles <= 10, "{throttles} throttles at {capacity}");
             assert!(
                 requests >= 0.75 * capacity * 86_400.0,
                 "{requests} at {capacity}"
