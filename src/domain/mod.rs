@@ -1,8 +1,10 @@
 //! The rules of the broker as pure functions and types: no IO, no clock, no randomness that is not passed in.
 
+pub mod api_key;
 pub mod ask;
 pub mod channel;
 pub mod counter;
+pub mod duration_text;
 pub mod event;
 pub mod id;
 pub mod identity;
