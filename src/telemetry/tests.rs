@@ -289,11 +289,11 @@ async fn a_sample_replaces_the_one_before_even_with_zeros() {
     telemetry.tenant_sampled(&tenant, &sample);
     assert!(shows(
         &telemetry,
-        r#"reveille_pushes_open{priority="bulk",tenant="emea"} 7"#
+        r#"reveille_pushes_open{tenant="emea",priority="bulk"} 7"#
     ));
     assert!(shows(
         &telemetry,
-        r#"reveille_channels{state="dead",tenant="emea"} 3"#
+        r#"reveille_channels{tenant="emea",state="dead"} 3"#
     ));
     assert!(shows(
         &telemetry,
@@ -303,7 +303,7 @@ async fn a_sample_replaces_the_one_before_even_with_zeros() {
     telemetry.tenant_sampled(&tenant, &TenantSample::default());
     assert!(shows(
         &telemetry,
-        r#"reveille_pushes_open{priority="bulk",tenant="emea"} 0"#
+        r#"reveille_pushes_open{tenant="emea",priority="bulk"} 0"#
     ));
     assert!(shows(
         &telemetry,
@@ -319,11 +319,11 @@ async fn every_close_reason_has_a_counter() {
     telemetry.asks_closed(&tenant, CloseReason::CheckedIn, 3);
     assert!(shows(
         &telemetry,
-        r#"reveille_asks_closed_total{reason="expired",tenant="emea"} 2"#
+        r#"reveille_asks_closed_total{tenant="emea",reason="expired"} 2"#
     ));
     assert!(shows(
         &telemetry,
-        r#"reveille_asks_closed_total{reason="checked_in",tenant="emea"} 3"#
+        r#"reveille_asks_closed_total{tenant="emea",reason="checked_in"} 3"#
     ));
 }
 
