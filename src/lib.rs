@@ -5,6 +5,7 @@
 
 pub mod actors;
 pub mod adapters;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod ports;
