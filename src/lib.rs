@@ -8,4 +8,6 @@ pub mod adapters;
 pub mod config;
 pub mod domain;
 pub mod ports;
+pub mod sandbox;
 pub mod service;
+pub mod telemetry;
