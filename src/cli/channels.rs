@@ -17,7 +17,7 @@ use super::{
 
 /// Register channels from files, and see how they are.
 #[derive(Args, Clone, Debug)]
-pub struct ChannelsArgs {
+pub(super) struct ChannelsArgs {
     #[command(subcommand)]
     command: ChannelsCommand,
 }
@@ -32,7 +32,7 @@ enum ChannelsCommand {
 ///
 /// Files are streamed, whatever their size; a bad line is reported by its number and does not stop the others.
 #[derive(Args, Clone, Debug)]
-pub struct ImportArgs {
+pub(super) struct ImportArgs {
     #[command(flatten)]
     server: ServerArgs,
     /// NDJSON files, or - for standard input
@@ -45,7 +45,7 @@ pub struct ImportArgs {
 
 /// Print how many channels are live, silent, suspect and dead.
 #[derive(Args, Clone, Debug)]
-pub struct StatsArgs {
+pub(super) struct StatsArgs {
     #[command(flatten)]
     server: ServerArgs,
     /// Print one JSON object
