@@ -64,7 +64,7 @@ pub struct SandboxArgs {
         help_heading = "Server"
     )]
     pub ca_file: PathBuf,
-    /// Name that the certificate is valid for, beside localhost, 127.0.0.1 and ::1; may be repeated
+    /// Name that the certificate is valid for, beside localhost, 127.0.0.1, ::1 and the channel hosts; may be repeated
     #[arg(long = "name", value_name = "NAME", help_heading = "Server")]
     pub names: Vec<String>,
     /// Host and port in channel URIs [default: localhost and the port]; if repeated, devices take turns
