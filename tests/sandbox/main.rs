@@ -4,6 +4,7 @@
 
 mod bench;
 mod channels;
+mod command;
 mod fleet;
 mod model;
 mod scripts;

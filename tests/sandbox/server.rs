@@ -36,6 +36,18 @@ async fn the_client_chooses_http2_or_http1_and_a_sandbox_can_offer_one_only() {
     assert_eq!(bench.sandbox.ledger().connections.http1, 1);
 }
 
+/// Sends until a notification gets through: a client may notice only then that its idle connections are closed.
+async fn reconnects(bench: &Bench, token: &str) {
+    let uri = bench.uri(1);
+    for _ in 0..5 {
+        if let Ok(reply) = bench.notification(&uri, token).send().await {
+            assert_eq!(reply.status(), 200);
+            return;
+        }
+    }
+    panic!("no connection could be made");
+}
+
 #[tokio::test]
 async fn idle_connections_are_closed_and_the_next_request_opens_another() {
     let idle_timeout = Some(std::time::Duration::from_millis(1));
@@ -48,7 +60,7 @@ async fn idle_connections_are_closed_and_the_next_request_opens_another() {
         tokio::task::yield_now().await;
     }
 
-    assert_eq!(bench.push(1, &token).await.0, 200);
+    reconnects(&bench, &token).await;
     assert!(bench.sandbox.ledger().connections.http2 >= 2);
 }
 
@@ -81,7 +93,7 @@ async fn connections_can_be_closed_gently_and_abruptly() {
         );
         let body = json!({"abrupt": abrupt});
         drop(bench.client.post(url).json(&body).send().await);
-        assert_eq!(bench.push(1, &token).await.0, 200);
+        reconnects(&bench, &token).await;
         assert!(bench.sandbox.ledger().connections.http1 > before);
     }
 }
