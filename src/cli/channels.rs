@@ -143,7 +143,7 @@ fn show(file: &str, answer: &Value) -> Result<(), Failure> {
 async fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
     let api = Api::new(&args.server)?;
     let tenant = api.call(api.request(Method::GET, "")).await?;
-    let channels = &tenant["channels"];
+    let channels = &tenant["devices"];
     if args.json {
         print_json(channels)?;
         return Ok(Exit::Done);
