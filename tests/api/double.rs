@@ -35,7 +35,7 @@ use tokio::sync::{broadcast, watch};
 
 /// What the store answers instead of doing its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     None,
     Full,
     Away,
@@ -53,7 +53,7 @@ struct Kept {
     versions: u64,
 }
 
-pub struct Double {
+pub(crate) struct Double {
     kept: Mutex<Kept>,
     trouble: Mutex<Trouble>,
     clock: Arc<dyn Clock>,
@@ -61,11 +61,11 @@ pub struct Double {
     appended: watch::Sender<u64>,
     wakes: broadcast::Sender<Wake>,
     /// Commits wait here while a test holds them back.
-    pub gate: tokio::sync::RwLock<()>,
+    pub(crate) gate: tokio::sync::RwLock<()>,
 }
 
 impl Double {
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             kept: Mutex::default(),
             trouble: Mutex::new(Trouble::None),
@@ -77,18 +77,27 @@ impl Double {
         }
     }
 
-    pub fn fall_into(&self, trouble: Trouble) {
+    pub(crate) fn fall_into(&self, trouble: Trouble) {
         *self.trouble.lock().unwrap() = trouble;
     }
 
     /// Forgets the first events of a feed.
-    pub fn trim_feed(&self, tenant: &str, events: usize) {
+    pub(crate) fn trim_feed(&self, tenant: &str, events: usize) {
         let tenant = TenantId::new(tenant).unwrap();
         self.kept.lock().unwrap().trimmed.insert(tenant, events);
     }
 
-    pub fn parked(&self) -> Vec<Selector> {
+    pub(crate) fn parked(&self) -> Vec<Selector> {
         self.kept.lock().unwrap().parked.iter().cloned().collect()
+    }
+
+    /// How many documents there are whose name begins so.
+    pub(crate) fn documents(&self, prefix: &str) -> usize {
+        let kept = self.kept.lock().unwrap();
+        kept.documents
+            .keys()
+            .filter(|name| name.starts_with(prefix))
+            .count()
     }
 
     fn well(&self) -> Result<MutexGuard<'_, Kept>, StoreError> {

@@ -30,12 +30,12 @@ use serde_json::Value;
 use crate::double::Double;
 
 /// When every test begins.
-pub const START: &str = "2026-03-01T12:00:00Z";
+pub(crate) const START: &str = "2026-03-01T12:00:00Z";
 
-pub struct TestClock(Mutex<Timestamp>);
+pub(crate) struct TestClock(Mutex<Timestamp>);
 
 impl TestClock {
-    pub fn advance(&self, by: SignedDuration) {
+    pub(crate) fn advance(&self, by: SignedDuration) {
         *self.0.lock().unwrap() += by;
     }
 }
@@ -47,9 +47,9 @@ impl Clock for TestClock {
 }
 
 /// The running parts of a broker, as a test wants them.
-pub struct Running {
-    pub apps: Mutex<HashMap<AppId, AppStatus>>,
-    pub actors: Mutex<Vec<ActorStatus>>,
+pub(crate) struct Running {
+    pub(crate) apps: Mutex<HashMap<AppId, AppStatus>>,
+    pub(crate) actors: Mutex<Vec<ActorStatus>>,
 }
 
 impl BrokerStatus for Running {
@@ -68,7 +68,7 @@ impl MetricsText for Running {
     }
 }
 
-pub fn sending() -> AppStatus {
+pub(crate) fn sending() -> AppStatus {
     AppStatus {
         token: TokenStatus {
             state: TokenState::Valid,
@@ -84,13 +84,13 @@ pub fn sending() -> AppStatus {
     }
 }
 
-pub struct Broker {
-    pub address: SocketAddr,
-    pub store: Arc<Double>,
-    pub clock: Arc<TestClock>,
-    pub running: Arc<Running>,
-    pub state: Arc<State>,
-    pub client: reqwest::Client,
+pub(crate) struct Broker {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Arc<Double>,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) running: Arc<Running>,
+    pub(crate) state: Arc<State>,
+    pub(crate) client: reqwest::Client,
     server: ServerHandle,
 }
 
@@ -101,11 +101,11 @@ impl Drop for Broker {
 }
 
 impl Broker {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(KeyRing::default(), Settings::default()).await
     }
 
-    pub async fn with(keys: KeyRing, settings: Settings) -> Self {
+    pub(crate) async fn with(keys: KeyRing, settings: Settings) -> Self {
         let clock = Arc::new(TestClock(Mutex::new(START.parse().unwrap())));
         let store = Arc::new(Double::new(clock.clone()));
         let apps: Vec<AppId> = ["contoso", "fabrikam"]
@@ -161,35 +161,35 @@ impl Broker {
         }
     }
 
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client
             .request(method, format!("http://{}{path}", self.address))
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::of(self.request(Method::GET, path)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         Answer::of(self.request(Method::DELETE, path)).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         Answer::of(self.request(Method::POST, path).json(body)).await
     }
 
-    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
         Answer::of(self.request(Method::PUT, path).json(body)).await
     }
 
-    pub async fn post_lines(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+    pub(crate) async fn post_lines(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
         let request = self.request(Method::POST, path);
         let request = request.header("content-type", "application/x-ndjson");
         Answer::of(request.body(body)).await
     }
 
     /// Registers devices of contoso, each with a channel of its own.
-    pub async fn register(&self, devices: &[&str]) {
+    pub(crate) async fn register(&self, devices: &[&str]) {
         let line = |d: &&str| format!("{{\"device\":\"{d}\",\"uri\":\"{}\"}}\n", uri(d));
         let lines: String = devices.iter().map(line).collect();
         let answer = self.post_lines("/v1/tenants/contoso/channels", lines).await;
@@ -197,27 +197,27 @@ impl Broker {
     }
 
     /// The events of contoso.
-    pub async fn events(&self) -> Vec<Value> {
+    pub(crate) async fn events(&self) -> Vec<Value> {
         let answer = self.get("/v1/tenants/contoso/events").await;
         answer.lines()
     }
 }
 
-pub fn uri(device: &str) -> String {
+pub(crate) fn uri(device: &str) -> String {
     format!("https://db5p.notify.windows.com/?token=secret-of-{device}")
 }
 
 /// An answer as a console sees it.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
-    pub text: String,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+    pub(crate) body: Value,
 }
 
 impl Answer {
-    pub async fn of(request: RequestBuilder) -> Self {
+    pub(crate) async fn of(request: RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
@@ -234,17 +234,17 @@ impl Answer {
         }
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 
-    pub fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         let lines = self.text.lines();
         lines.map(|l| serde_json::from_str(l).unwrap()).collect()
     }
 
     /// The kind of problem this is; what every problem has is checked.
-    pub fn problem(&self) -> &str {
+    pub(crate) fn problem(&self) -> &str {
         assert_eq!(
             self.header("content-type"),
             "application/problem+json",
@@ -262,14 +262,14 @@ impl Answer {
     }
 
     /// Status and body, for a snapshot.
-    pub fn shape(&self) -> Value {
+    pub(crate) fn shape(&self) -> Value {
         serde_json::json!({ "status": self.status, "body": self.body })
     }
 }
 
 impl Broker {
     /// Lets WNS refuse a device's channel, and confirms it as dead.
-    pub async fn mark_dead(&self, device: &str) {
+    pub(crate) async fn mark_dead(&self, device: &str) {
         use reveille::{
             domain::{
                 channel::{ChannelState, Trial},
@@ -290,7 +290,7 @@ impl Broker {
             let mut record = record.unwrap();
             record.channel.as_mut().unwrap().state = ChannelState::Dead {
                 since,
-                cause: ChannelRefusal::Expired,
+                cause: ChannelRefusal::Gone,
                 trial: Trial::NotAsked,
             };
             Decision::Commit(Some(record), Effects::default(), ())
