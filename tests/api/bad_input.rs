@@ -1,14 +1,11 @@
 //! Requests that must not be served, or must not do harm.
 
-use std::time::Duration;
-
 use reqwest::Method;
 use reveille::{api::Settings, domain::api_key::KeyRing};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
 };
 
 use crate::support::{Answer, Broker, uri};
@@ -182,20 +179,25 @@ async fn beyond_the_bound_requests_are_refused_before_their_body_is_read() {
         ..Settings::default()
     };
     let broker = Broker::with(KeyRing::default(), settings).await;
-    let mut slow = TcpStream::connect(broker.address).await.unwrap();
-    let head = "POST /v1/tenants/contoso/channels HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ncontent-length: 10\r\n\r\n";
-    slow.write_all(head.as_bytes()).await.unwrap();
-    let refused = loop {
-        let mut socket = TcpStream::connect(broker.address).await.unwrap();
-        let head = "POST /v1/tenants/contoso/channels HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ncontent-length: 2000000000\r\n\r\n";
-        socket.write_all(head.as_bytes()).await.unwrap();
-        let mut answer = vec![0; 4096];
-        let read = timeout(Duration::from_secs(5), socket.read(&mut answer)).await;
-        // Until the slow request is in work, this one is, and is not answered before its body has come.
-        if let Ok(Ok(n)) = read {
-            break String::from_utf8_lossy(&answer[..n]).into_owned();
-        }
+    let head = |length: usize, more: &str| {
+        format!(
+            "POST /v1/tenants/contoso/channels HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n\
+             content-length: {length}\r\n{more}\r\n"
+        )
     };
+    let mut slow = TcpStream::connect(broker.address).await.unwrap();
+    let first = head(10, "expect: 100-continue\r\n");
+    slow.write_all(first.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let n = slow.read(&mut answer).await.unwrap();
+    assert!(answer[..n].starts_with(b"HTTP/1.1 100"), "it is in work");
+    let mut socket = TcpStream::connect(broker.address).await.unwrap();
+    socket
+        .write_all(head(2_000_000_000, "").as_bytes())
+        .await
+        .unwrap();
+    let n = socket.read(&mut answer).await.unwrap();
+    let refused = String::from_utf8_lossy(&answer[..n]).into_owned();
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert!(refused.contains("retry-after: 1"), "{refused}");
     assert!(
@@ -205,7 +207,6 @@ async fn beyond_the_bound_requests_are_refused_before_their_body_is_read() {
     let health = broker.get("/healthz").await;
     assert_eq!(health.status, 200, "probes are served whatever the load");
     slow.write_all(b"\n\n\n\n\n\n\n\n\n\n").await.unwrap();
-    let mut answer = vec![0; 4096];
     let n = slow.read(&mut answer).await.unwrap();
     assert!(answer[..n].starts_with(b"HTTP/1.1 200"));
     let mut status = 503;
@@ -216,12 +217,12 @@ async fn beyond_the_bound_requests_are_refused_before_their_body_is_read() {
 }
 
 #[actix_web::test]
-async fn two_thousand_callers_at_once_are_all_answered() {
+async fn a_thousand_callers_at_once_are_all_answered() {
     let broker = Broker::start().await;
     let names: Vec<String> = (0..200).map(|i| format!("d{i}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     broker.register(&names).await;
-    let calls = (0..2000).map(|i| {
+    let calls = (0..1000).map(|i| {
         let body = json!({ "devices": [format!("d{}", i % 200)] });
         let broker = &broker;
         async move { broker.post(PUSHES, &body).await.status }
@@ -232,7 +233,7 @@ async fn two_thousand_callers_at_once_are_all_answered() {
         "{statuses:?}"
     );
     assert!(statuses.iter().filter(|s| **s == 202).count() >= 200);
-    let path = format!("/v1/tenants/contoso/devices/d7/channel");
-    let after = broker.put(&path, &json!({ "uri": uri("d7") })).await;
+    let path = "/v1/tenants/contoso/devices/d7/channel";
+    let after = broker.put(path, &json!({ "uri": uri("d7") })).await;
     assert_eq!(after.status, 200);
 }

@@ -97,23 +97,16 @@ async fn the_same_request_in_progress_is_told_to_wait_and_is_done_once() {
     broker.register(&["d1"]).await;
     let body = json!({ "devices": ["d1"] });
     let held = broker.store.gate.write().await;
-    let both = async {
-        let mut first = std::pin::pin!(push(&broker, "k", PUSHES, &body));
-        loop {
-            tokio::select! {
-                answer = &mut first => panic!("answered while the store held back: {answer:?}"),
-                second = push(&broker, "k", PUSHES, &body) => {
-                    // One of the two came first; the other is the repeat.
-                    assert_eq!((second.status, second.problem()), (409, "in-progress"));
-                    assert_eq!(second.header("retry-after"), "2");
-                    break;
-                }
-            }
-        }
-        drop(held);
-        first.await
-    };
-    let first = both.await;
+    let one = Box::pin(push(&broker, "k", PUSHES, &body));
+    let other = Box::pin(push(&broker, "k", PUSHES, &body));
+    // The store holds the one that came first back; the repeat is answered at once.
+    let (repeat, first) = futures_util::future::select(one, other)
+        .await
+        .factor_first();
+    assert_eq!((repeat.status, repeat.problem()), (409, "in-progress"));
+    assert_eq!(repeat.header("retry-after"), "2");
+    drop(held);
+    let first = first.await;
     assert_eq!((first.status, &first.body["opened"]), (202, &json!(1)));
     let again = push(&broker, "k", PUSHES, &body).await;
     assert_eq!(again.body, first.body);

@@ -144,7 +144,7 @@ impl Broker {
         let bounds = Listening {
             workers: 2,
             connections_max: 20_000,
-            header_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(1),
         };
         let server = api::server::serve(listener, state.clone(), bounds).unwrap();
