@@ -5,11 +5,15 @@ use std::{collections::HashSet, path::PathBuf};
 use jiff::civil::Date;
 use url::{Host, Url};
 
-use crate::domain::id::AppId;
+use crate::domain::{
+    id::AppId,
+    identity::{PackageSid, Pfn},
+    wns::token::CLASSIC_TOKEN_URL,
+};
 
 use super::{
     env::Environment,
-    kind::{Kind, date, file_path, parsed, text, url},
+    kind::{Kind, date, file_path, parsed, parsed_unseen, text, url},
     pace::{self, Pace},
     private_url::PrivateUrl,
     reader::{Place, Problems},
@@ -17,8 +21,6 @@ use super::{
     secret::{Secret, SecretSource},
 };
 
-/// Token endpoint of Store identities (WNS docs, wns-overview).
-const CLASSIC_TOKEN_URL: &str = "https://login.live.com/accesstoken.srf";
 /// Host of the Entra token endpoints (Windows App SDK docs, push-quickstart).
 const ENTRA_HOST: &str = "https://login.microsoftonline.com";
 
@@ -28,7 +30,7 @@ pub struct App {
     /// Its name here.
     pub id: AppId,
     /// Package family name; devices must have been given the same one.
-    pub pfn: Option<String>,
+    pub pfn: Option<Pfn>,
     /// Who the broker says it is when it asks for a token.
     pub identity: Identity,
     /// Where tokens come from.
@@ -44,8 +46,8 @@ pub struct App {
 pub enum Identity {
     /// A Store identity, known to the Microsoft account service.
     Classic {
-        /// Package SID with `ms-app://`.
-        package_sid: String,
+        /// Package SID.
+        package_sid: PackageSid,
     },
     /// An app registration in Microsoft Entra.
     Entra {
@@ -53,8 +55,8 @@ pub enum Identity {
         tenant_id: String,
         /// Application (client) id.
         client_id: String,
-        /// Package SID with `ms-app://`, if it was given.
-        package_sid: Option<String>,
+        /// Package SID, if it was given.
+        package_sid: Option<PackageSid>,
     },
 }
 
@@ -73,11 +75,11 @@ settings! {
     /// A WNS identity. It proves itself with a Package SID and a secret, or with an app registration in Entra.
     pub(super) struct AppKeys at "apps[]" {
         /// Name of the app here.
-        id: AppId = parsed("an app id").required();
+        id: AppId = parsed("an app id", AppId::new).required();
         /// Package family name, such as `52314publisher.testwns_t6e9vsyjkrw9w`; devices must have been given the same one.
-        pfn: Option<String> = text("a package family name", 256).optional();
+        pfn: Option<Pfn> = parsed("a package family name", Pfn::parse).optional();
         /// Package SID, such as `ms-app://s-1-15-2-…`. Needed unless `[apps.entra]` is there.
-        package_sid: Option<String> = package_sid().optional();
+        package_sid: Option<PackageSid> = parsed_unseen("a Package SID such as `ms-app://s-1-15-2-…`", PackageSid::parse).optional();
         /// Environment variable that holds the secret.
         secret_env: Option<String> = variable().optional();
         /// File that holds the secret and nothing else. It is read again when the secret is refused.
@@ -152,6 +154,7 @@ fn read_app(
     let pace = pace::read_of_app(place, common, problems);
     let keys = AppKeys::read(place, problems)?;
     let secrets = read_secrets(&keys, place, env, problems);
+    check_identity(&keys, place, problems);
     let identity = read_identity(place, keys.package_sid.clone(), problems)?;
     let token_url = token_url(&keys, &identity, place, problems)?;
     Some(App {
@@ -166,7 +169,7 @@ fn read_app(
 
 fn read_identity(
     place: &Place<'_>,
-    package_sid: Option<String>,
+    package_sid: Option<PackageSid>,
     problems: &mut Problems,
 ) -> Option<Identity> {
     if place.has("entra") {
@@ -187,6 +190,18 @@ fn read_identity(
     Some(Identity::Classic {
         package_sid: package_sid?,
     })
+}
+
+/// A PFN and a Package SID that do not belong together would fail at the first push, device by device.
+fn check_identity(keys: &AppKeys, place: &Place<'_>, problems: &mut Problems) {
+    let (Some(pfn), Some(sid)) = (&keys.pfn, &keys.package_sid) else {
+        return;
+    };
+    if !pfn.matches(sid) {
+        let own = PackageSid::of(pfn);
+        let detail = format!("belongs to another package than pfn = \"{pfn}\", whose SID is {own}");
+        place.blame("package_sid", detail, problems);
+    }
 }
 
 fn token_url(
@@ -280,23 +295,6 @@ fn source(
             format!("is there beside {env_key}; keep one of them"),
         )),
     }
-}
-
-fn package_sid() -> Kind<String> {
-    text("a Package SID such as `ms-app://s-1-15-2-…`", 256).checked(|sid| {
-        let lower = sid.to_ascii_lowercase();
-        let Some(bare) = lower.strip_prefix("ms-app://") else {
-            return Err("must begin with ms-app://; WNS refuses the bare SID".to_owned());
-        };
-        let numbers = bare.strip_prefix("s-1-15-2-").unwrap_or_default();
-        if numbers.split('-').count() == 7
-            && numbers.split('-').all(|part| part.parse::<u32>().is_ok())
-        {
-            Ok(())
-        } else {
-            Err("is not ms-app://s-1-15-2- and seven numbers, parted by dashes".to_owned())
-        }
-    })
 }
 
 fn variable() -> Kind<String> {

@@ -6,11 +6,11 @@ use jiff::civil::Date;
 
 use crate::domain::{
     api_key::{KeyHash, KeyRing, Principal, Reach, Scope},
-    id::{AppId, KeyId, TenantId},
+    id::{AppId, IdError, KeyId, TenantId},
 };
 
 use super::{
-    kind::{date, list, one_of, parsed},
+    kind::{date, list, one_of, parsed, parsed_unseen},
     reader::{Place, Problems},
     schema::{Section, settings},
 };
@@ -32,10 +32,8 @@ pub(super) enum TenantWord {
     One(TenantId),
 }
 
-impl std::str::FromStr for TenantWord {
-    type Err = crate::domain::id::IdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+impl TenantWord {
+    fn parse(text: &str) -> Result<Self, IdError> {
         if text == "*" {
             Ok(Self::All)
         } else {
@@ -49,13 +47,13 @@ settings! {
     /// no key and listens on loopback only.
     pub(super) struct ApiKeyKeys at "keys[]" {
         /// Name of the key; it appears in the log.
-        id: KeyId = parsed("a key id").required();
+        id: KeyId = parsed("a key id", KeyId::new).required();
         /// SHA-256 of the key's secret, as `reveille key new` prints it.
-        hash: KeyHash = parsed("`sha256:` and 64 hexadecimal digits").required();
+        hash: KeyHash = parsed_unseen("`sha256:` and 64 hexadecimal digits", KeyHash::parse).required();
         /// Tenants that the key reaches; `["*"]` is all, those made later too.
-        tenants: Vec<TenantWord> = list(parsed("a tenant id or `*`"), REACH_MAX).default("");
+        tenants: Vec<TenantWord> = list(parsed("a tenant id or `*`", TenantWord::parse), REACH_MAX).default("");
         /// Apps whose tenants the key reaches, those made later too.
-        apps: Vec<AppId> = list(parsed("an app id"), REACH_MAX).default("");
+        apps: Vec<AppId> = list(parsed("an app id", AppId::new), REACH_MAX).default("");
         /// What the key may do; `admin` includes the others.
         scopes: Vec<Scope> = list(one_of(SCOPES), 16).required();
         /// Last day (UTC) on which the key is taken.

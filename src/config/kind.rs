@@ -1,6 +1,6 @@
 //! The kinds of values that keys take: how each is written, its bounds, and what is said of a wrong one.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use jiff::civil::Date;
 
@@ -136,16 +136,25 @@ pub(super) fn text(about: &str, max: usize) -> Kind<String> {
 }
 
 /// A text with a parser of its own; its errors say what is wrong.
-pub(super) fn parsed<T>(about: &str) -> Kind<T>
-where
-    T: FromStr + 'static,
-    T::Err: std::fmt::Display,
-{
+pub(super) fn parsed<T: 'static, E: std::fmt::Display>(
+    about: &str,
+    parse: impl Fn(&str) -> Result<T, E> + 'static,
+) -> Kind<T> {
     let what = about.to_owned();
     Kind::new(about, Style::Quoted, move |node| {
         let text = text_of(node, &what)?;
-        text.parse()
-            .map_err(|error| format!("{}: {error}", quoted(text)))
+        parse(text).map_err(|error| format!("{}: {error}", quoted(text)))
+    })
+}
+
+/// As [`parsed`], for what may be a secret in the wrong place: a message does not repeat it.
+pub(super) fn parsed_unseen<T: 'static, E: std::fmt::Display>(
+    about: &str,
+    parse: impl Fn(&str) -> Result<T, E> + 'static,
+) -> Kind<T> {
+    let what = about.to_owned();
+    Kind::new(about, Style::Quoted, move |node| {
+        parse(text_of(node, &what)?).map_err(|error| error.to_string())
     })
 }
 

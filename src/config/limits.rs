@@ -12,7 +12,7 @@ settings! {
     /// Bounds on pushes, and on how much of the broker one cause may take.
     pub struct Limits at "limits" {
         /// Deadline of a push that names none.
-        push_deadline: Duration = duration("1m", "30d").default("1d");
+        push_deadline: Duration = duration("1m", "30d").default("24h");
         /// Deadline of a campaign that names none.
         campaign_deadline: Duration = duration("1m", "30d").default("7d");
         /// Farthest deadline that is taken.

@@ -1,10 +1,11 @@
 //! The configuration: a TOML file and environment variables in, proven values out.
 //!
-//! Every key is declared once, by [`schema::settings!`]: its doc comment is its documentation, and reading, its
+//! Every key is declared once, in `schema`'s terms: its doc comment is its documentation, and reading, its
 //! `REVEILLE_…` twin, the check for unknown keys and the reference page all follow from there. Positions in lists are
 //! numbers in twins, because ids may hold characters that variables may not: `REVEILLE_APPS_0_ID` is the first `[[apps]]`
 //! entry, and the number after the last entry adds one. A variable wins over the file.
 
+mod advice;
 mod apps;
 mod checkin;
 mod env;
@@ -18,6 +19,7 @@ mod private_url;
 mod reader;
 mod reference;
 mod retry;
+mod rules;
 mod schema;
 mod secret;
 mod server;
@@ -32,6 +34,7 @@ use std::{io::Read, path::Path};
 use crate::domain::api_key::KeyRing;
 
 pub use self::{
+    advice::{SECRET_NOTICE_DAYS, days_left},
     apps::{App, AppSecrets, Identity},
     checkin::Checkin,
     env::Environment,
@@ -46,7 +49,7 @@ pub use self::{
     server::Server,
     store::{Backend, RedisStore, RedisTopology, Store},
     tenants::Tenant,
-    wns::{Proxy, Wns, WnsPriority},
+    wns::{Proxy, Wns},
 };
 use self::{
     reader::{Place, Problems},

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    kind::{Kind, duration, file_path, list, one_of, text, url, whole},
+    kind::{Kind, duration, file_path, flag, list, one_of, text, url, whole},
     private_url::PrivateUrl,
     reader::{Place, Problems},
     schema::{Section, settings},
@@ -21,6 +21,8 @@ pub struct Store {
     pub events_max: u32,
     /// Longest time an event is kept in the feed.
     pub events_max_age: Duration,
+    /// Whether the feed holds `push.opened` and `push.accepted` too.
+    pub events_verbose: bool,
 }
 
 /// Which store, with what it needs to be opened.
@@ -106,6 +108,8 @@ settings! {
         min_replicas_to_ack: u32 = whole(0, 10).default("0");
         /// Most events kept in the feed; the oldest go first, and a console that is further behind gets 410.
         events_max: u32 = whole(1_000, 1_000_000_000).default("1000000");
+        /// Whether the feed holds `push.opened` and `push.accepted` too: two more events for each push.
+        events_verbose: bool = flag().default("false");
         /// Longest time an event is kept in the feed.
         events_max_age: Duration = duration("1h", "365d").default("7d");
     }
@@ -116,6 +120,7 @@ pub(super) fn read(root: &Place<'_>, problems: &mut Problems) -> Option<Store> {
     let place = root.sub("store", problems);
     let keys = StoreKeys::read(&place, problems)?;
     let (events_max, events_max_age) = (keys.events_max, keys.events_max_age);
+    let events_verbose = keys.events_verbose;
     let backend = match keys.kind {
         KindWord::Embedded if keys.url.is_some() => {
             place.blame(
@@ -132,6 +137,7 @@ pub(super) fn read(root: &Place<'_>, problems: &mut Problems) -> Option<Store> {
         backend,
         events_max,
         events_max_age,
+        events_verbose,
     })
 }
 

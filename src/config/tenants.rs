@@ -19,9 +19,9 @@ settings! {
     /// through the API.
     pub(super) struct TenantKeys at "tenants[]" {
         /// Name of the tenant, as it stands in API paths.
-        id: TenantId = parsed("a tenant id").required();
+        id: TenantId = parsed("a tenant id", TenantId::new).required();
         /// The app through which the tenant's devices are woken.
-        app: AppId = parsed("an app id").required();
+        app: AppId = parsed("an app id", AppId::new).required();
         /// Weight beside the other tenants of the app when the pace does not serve all.
         share: u32 = whole(1, 1000).default("1");
     }

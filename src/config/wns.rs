@@ -2,16 +2,16 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::domain::wns::{channel_uri::HostPolicy, payload::Payload, request::WnsPriority};
+
 use super::{
     env::Environment,
-    kind::{Kind, duration, file_path, flag, list, one_of, quoted, text, url},
+    kind::{Kind, duration, file_path, flag, list, one_of, parsed, url},
     private_url::PrivateUrl,
     reader::{Place, Problems},
     schema::{Section, settings},
 };
 
-/// Largest notification in bytes (WNS docs, push-request-response-headers: 413 beyond 5000).
-const BODY_BYTES_MAX: usize = 5000;
 /// Most sandbox hosts or hosts reached without a proxy.
 const HOSTS_MAX: usize = 100;
 const PROXY_SCHEMES: [&str; 4] = ["http", "https", "socks5", "socks5h"];
@@ -19,8 +19,8 @@ const PROXY_SCHEMES: [&str; 4] = ["http", "https", "socks5", "socks5h"];
 /// How WNS is reached and what every notification carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wns {
-    /// Channel hosts allowed beside `*.notify.windows.com`, in lower case, with the port if it is not 443.
-    pub sandbox_hosts: Vec<String>,
+    /// Which hosts may be given a token: those of WNS, and sandboxes.
+    pub hosts: HostPolicy,
     /// PEM file with an extra certificate authority.
     pub ca_file: Option<PathBuf>,
     /// Longest time for one request to WNS or a token endpoint, from connecting to the last byte.
@@ -33,12 +33,12 @@ pub struct Wns {
     pub http2: bool,
     /// The way out to WNS and the token endpoints.
     pub proxy: Option<Proxy>,
-    /// Value of `X-WNS-PRIORITY`, 1 (high) to 4 (very low); without it WNS takes low for raw notifications.
+    /// Value of `X-WNS-PRIORITY`; without it the header is not sent, and WNS takes low for raw notifications.
     pub priority: Option<WnsPriority>,
     /// Longest time that WNS keeps a notification for a device that is offline; a nearer deadline shortens it.
     pub ttl: Duration,
     /// Body of every notification; devices ignore it, WNS refuses an empty one.
-    pub body: String,
+    pub payload: Payload,
 }
 
 /// A proxy and the hosts that are reached without it.
@@ -48,32 +48,6 @@ pub struct Proxy {
     pub url: PrivateUrl,
     /// Hosts reached without it, in the form of the `NO_PROXY` variable.
     pub except: Option<String>,
-}
-
-/// A WNS delivery priority (WNS docs, wns-notification-priorities).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WnsPriority {
-    /// Delivered on battery with the screen off too.
-    High,
-    /// Cached on battery with the screen off.
-    Medium,
-    /// As medium, and cached until the user signs in or plugs in.
-    Low,
-    /// The least urgent.
-    VeryLow,
-}
-
-impl WnsPriority {
-    /// The number on the wire.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::High => 1,
-            Self::Medium => 2,
-            Self::Low => 3,
-            Self::VeryLow => 4,
-        }
-    }
 }
 
 const PRIORITIES: &[(&str, WnsPriority)] = &[
@@ -103,9 +77,9 @@ settings! {
         /// Value of `X-WNS-PRIORITY`. Without it the header is not sent, and WNS takes `low`.
         priority: Option<WnsPriority> = one_of(PRIORITIES).optional();
         /// Longest time that WNS keeps a notification for a device that is offline. A nearer deadline shortens it.
-        ttl: Duration = duration("1m", "30d").default("1d");
+        ttl: Duration = duration("1m", "24h").default("24h");
         /// Body of every notification. Devices ignore it, WNS refuses an empty one.
-        body: String = body().default("reveille");
+        body: Payload = payload().default("wake");
     }
 }
 
@@ -118,7 +92,7 @@ pub(super) fn read(root: &Place<'_>, env: &Environment, problems: &mut Problems)
     };
     let except = first_of(env, &["NO_PROXY", "no_proxy"]).map(|(_, hosts)| hosts.to_owned());
     Some(Wns {
-        sandbox_hosts: keys.sandbox_hosts,
+        hosts: HostPolicy::new(keys.sandbox_hosts).expect("each host was proven when it was read"),
         ca_file: keys.ca_file,
         request_timeout: keys.request_timeout,
         connect_timeout: keys.connect_timeout,
@@ -127,7 +101,7 @@ pub(super) fn read(root: &Place<'_>, env: &Environment, problems: &mut Problems)
         proxy: proxy.map(|url| Proxy { url, except }),
         priority: keys.priority,
         ttl: keys.ttl,
-        body: keys.body,
+        payload: keys.body,
     })
 }
 
@@ -160,27 +134,14 @@ fn first_of<'e, 'n>(env: &'e Environment, names: &[&'n str]) -> Option<(&'n str,
 }
 
 fn host() -> Kind<String> {
-    text("a host name or address, with a port if it is not 443, such as `localhost:9443`", 260).checked(|host| {
-        let (name, port) = match host.rsplit_once(':') {
-            Some((name, port)) if !name.ends_with(':') => (name, Some(port)),
-            _ => (host.as_str(), None),
-        };
-        let name_ok = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:[]".contains(&b));
-        let port_ok = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|number| number > 0));
-        if name_ok && port_ok && !name.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{} is not a host such as \"localhost:9443\": no scheme, path or wildcard, in lower case", quoted(host)))
-        }
+    let about = "a host and its port, such as `localhost:9443`";
+    parsed(about, |text| {
+        HostPolicy::new([text]).map(|_| text.to_owned())
     })
 }
 
-fn body() -> Kind<String> {
-    text("1 to 5000 printable ASCII characters", BODY_BYTES_MAX).checked(|body| {
-        if body.bytes().all(|b| (b' '..=b'~').contains(&b)) {
-            Ok(())
-        } else {
-            Err("has characters that are not printable ASCII".to_owned())
-        }
+fn payload() -> Kind<Payload> {
+    parsed("1 to 5000 bytes", |text| {
+        Payload::new(text.as_bytes().to_vec())
     })
 }

@@ -4,7 +4,7 @@
 //! words, and 256 random bits cannot be guessed, so a plain hash is enough and a request costs a microsecond. The hash is
 //! compared in constant time; the id is no secret and may be logged.
 
-use std::{collections::HashMap, fmt, str::FromStr};
+use std::{collections::HashMap, fmt};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -181,14 +181,6 @@ impl KeyHash {
 
     fn matches(&self, secret: &str) -> bool {
         Self::of(secret).0.ct_eq(&self.0).into()
-    }
-}
-
-impl FromStr for KeyHash {
-    type Err = KeyHashError;
-
-    fn from_str(text: &str) -> Result<Self, KeyHashError> {
-        Self::parse(text)
     }
 }
 

@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use crate::{
-    config::{Backend, Identity, LogFormat, Pace, RedisTopology, SecretSource, WnsPriority},
+    config::{Backend, Identity, LogFormat, Pace, RedisTopology, SecretSource},
     domain::{
         api_key::Reach,
         id::{AppId, KeyId, TenantId},
+        identity::PackageSid,
+        schedule::Rules,
+        wns::{
+            channel_uri::{ChannelUri, HostPolicy},
+            request::WnsPriority,
+        },
     },
 };
 
@@ -31,7 +37,7 @@ fn one_app_is_enough_and_the_rest_has_defaults() {
     assert_eq!(
         config.apps[0].identity,
         Identity::Classic {
-            package_sid: SID.into()
+            package_sid: PackageSid::parse(SID).unwrap()
         }
     );
     assert_eq!(
@@ -47,7 +53,7 @@ fn one_app_is_enough_and_the_rest_has_defaults() {
     assert_eq!(config.tenants[0].id.as_str(), "contoso");
     assert_eq!(config.retry.repush.len(), 4);
     assert!(config.keys.is_empty());
-    assert!(config.wns.proxy.is_none() && config.wns.sandbox_hosts.is_empty());
+    assert!(config.wns.proxy.is_none() && config.wns.hosts == HostPolicy::default());
 }
 
 #[test]
@@ -57,7 +63,10 @@ fn the_environment_alone_is_enough_and_wins_over_the_file() {
         ("REVEILLE_APPS_0_PACKAGE_SID", SID),
         ("REVEILLE_APPS_0_SECRET_ENV", "S"),
         ("REVEILLE_APPS_0_PACE_CEILING_PER_SECOND", "50"),
-        ("REVEILLE_WNS_SANDBOX_HOSTS", "localhost:9443, [::1]:9443,"),
+        (
+            "REVEILLE_WNS_SANDBOX_HOSTS",
+            "localhost:9443, 127.0.0.1:9443,",
+        ),
         ("REVEILLE_LOG_FORMAT", "json"),
     ];
     let config = Config::load(None, &env(&variables)).unwrap();
@@ -69,7 +78,8 @@ fn the_environment_alone_is_enough_and_wins_over_the_file() {
             floor_per_second: 10
         }
     );
-    assert_eq!(config.wns.sandbox_hosts, ["localhost:9443", "[::1]:9443"]);
+    assert!(ChannelUri::parse("https://localhost:9443/?token=x", &config.wns.hosts).is_ok());
+    assert!(ChannelUri::parse("https://localhost:9444/?token=x", &config.wns.hosts).is_err());
     assert_eq!(config.log.format, LogFormat::Json);
 
     let file = format!("[log]\nformat = \"text\"\n{}", one_app());
@@ -204,7 +214,7 @@ fn the_proxy_of_the_environment_holds_unless_the_file_names_one() {
         wns.proxy.unwrap().url.to_string(),
         "socks5://own.example:1080"
     );
-    assert_eq!(wns.priority.map(WnsPriority::number), Some(1));
+    assert_eq!(wns.priority.map(WnsPriority::value), Some(1));
 }
 
 #[test]
@@ -254,6 +264,33 @@ fn an_app_pace_needs_one_key_only() {
     assert_eq!(pace("ceiling_per_second = 5"), of(5, 5, 5));
     assert_eq!(pace("start_per_second = 5000"), of(5000, 5000, 10));
     assert_eq!(pace("floor_per_second = 50"), of(200, 900, 50));
+}
+
+#[test]
+fn the_defaults_are_the_rules_of_the_domain() {
+    assert_eq!(parse(&one_app()).unwrap().rules(), Rules::default());
+    let text = format!(
+        "[checkin]\nskew_tolerance = \"9s\"\n[store]\nevents_verbose = true\n{}",
+        one_app()
+    );
+    let rules = parse(&text).unwrap().rules();
+    assert_eq!(rules.check_in_skew, jiff::SignedDuration::from_secs(9));
+    assert!(rules.verbose_events);
+}
+
+#[test]
+fn levels_finer_than_info_hold_for_our_own_parts() {
+    let directives = |lines: &str| {
+        parse(&format!("[log]\n{lines}\n{}", one_app()))
+            .unwrap()
+            .log
+            .directives()
+    };
+    assert_eq!(directives("level = \"warn\""), "warn");
+    assert_eq!(
+        directives("level = \"debug\"\ntargets = [\"hyper=trace\", \"reveille::api=off\"]"),
+        "info,reveille=debug,hyper=trace,reveille::api=off"
+    );
 }
 
 #[test]
