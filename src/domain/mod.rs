@@ -12,5 +12,6 @@ pub mod item;
 pub mod queue;
 pub mod record;
 pub mod schedule;
+pub mod syncml;
 pub mod transition;
 pub mod wns;

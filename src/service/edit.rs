@@ -44,6 +44,10 @@ impl<J> Edit<J> {
 
 /// What to do with a record.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives on the stack for one call, and nearly always commits"
+)]
 pub enum Decision<R> {
     /// Commit this record (none deletes it) with these effects; `R` is answered once it is durable.
     Commit(Option<DeviceRecord>, Effects, R),
@@ -55,6 +59,17 @@ struct Pending<J> {
     at: usize,
     edit: Edit<J>,
     read: bool,
+}
+
+impl<J> Pending<J> {
+    /// The same edit on the record as it is now.
+    fn anew(mut self, stored: Option<Stored>, leased: bool) -> Self {
+        self.edit.stored = stored;
+        if !leased {
+            self.edit.lease = None;
+        }
+        self
+    }
 }
 
 /// Changes devices: `decide` gets the key, the job and the record as it is (none for an unknown device), and is called
@@ -139,18 +154,11 @@ async fn round<J, R>(
         return Ok(());
     }
     let outcomes = store.commit(items, urgency, None).await?;
-    for ((mut pending, answer), outcome) in waiting.into_iter().zip(outcomes) {
+    for ((pending, answer), outcome) in waiting.into_iter().zip(outcomes) {
         match outcome {
             Committed::Done | Committed::Listed => answers[pending.at] = Some(answer),
-            Committed::Conflict(stored) => {
-                pending.edit.stored = stored;
-                again.push(pending);
-            }
-            Committed::LeaseLost(stored) => {
-                pending.edit.stored = stored;
-                pending.edit.lease = None;
-                again.push(pending);
-            }
+            Committed::Conflict(stored) => again.push(pending.anew(stored, true)),
+            Committed::LeaseLost(stored) => again.push(pending.anew(stored, false)),
         }
     }
     Ok(())

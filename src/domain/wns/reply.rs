@@ -22,10 +22,14 @@ pub const APP_THROTTLE_DEFAULT: Duration = Duration::from_secs(900);
 /// Shortest wait taken from a reply.
 pub const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 /// Longest wait taken from a reply.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How one POST ended: an HTTP answer, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every reply is the large variant, and none is stored"
+)]
 pub enum Reply {
     /// Something answered in HTTP.
     Answered(RawReply),

@@ -33,7 +33,7 @@ pub const CONSTANT_HEADERS: [(&str, &str); 4] = [
 /// Shortest time to live: TTLs are meant to be "at least minutes", and 0 conflicts with `cache` (a 400, field observation).
 pub const TTL_MIN: Duration = Duration::from_secs(60);
 /// Longest time to live. A longer wish is pushed again; WNS keeps a notification for "a reasonable period" only.
-pub const TTL_MAX: Duration = Duration::from_hours(24);
+pub const TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long WNS may hold a notification: whole seconds from [`TTL_MIN`] to [`TTL_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

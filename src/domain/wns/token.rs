@@ -19,11 +19,11 @@ pub const TOKEN_REPLY_BYTES_MAX: usize = 64 * 1024;
 /// Longest access token in bytes. Classic ones have about 400, Entra's a few thousand.
 pub const ACCESS_TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// Life of a token whose endpoint did not state it: some answers lack `expires_in`.
-pub const EXPIRES_IN_DEFAULT: Duration = Duration::from_hours(1);
+pub const EXPIRES_IN_DEFAULT: Duration = Duration::from_secs(60 * 60);
 /// Shortest life believed, so that a nonsensical answer does not make the broker ask without pause.
 pub const EXPIRES_IN_MIN: Duration = Duration::from_secs(60);
 /// Longest life believed: classic tokens live 24 h.
-pub const EXPIRES_IN_MAX: Duration = Duration::from_hours(24);
+pub const EXPIRES_IN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A bearer token that fits a header: 1 to [`ACCESS_TOKEN_BYTES_MAX`] visible ASCII characters, never printed.
 #[derive(Clone)]

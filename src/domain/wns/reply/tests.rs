@@ -5,222 +5,159 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::wns::text::TEXT_BYTES_MAX;
 
-const ACCEPTED: Outcome = Outcome::Accepted {
-    cached: false,
-    stated: true,
-};
-const UNSTATED: Outcome = Outcome::Accepted {
-    cached: false,
-    stated: false,
-};
+/// `status | headers, separated by semicolons | outcome`
+const TABLE: &str = "
+200 |                                                                              | accepted unstated
+200 | X-WNS-Status:                                                                | accepted unstated
+200 | X-WNS-Status: queued                                                         | accepted unstated
+200 | X-WNS-Status: received                                                       | accepted
+200 | X-WNS-NotificationStatus: received                                           | accepted
+200 | x-wns-notificationstatus: Received                                           | accepted
+200 | X-WNS-STATUS: received; X-WNS-DEVICECONNECTIONSTATUS: connected              | accepted
+200 | X-WNS-Status: received; X-WNS-DeviceConnectionStatus: disconnected           | accepted cached
+200 | X-WNS-Status: received; X-WNS-DeviceConnectionStatus: Disconnected           | accepted cached
+200 | X-WNS-Status: received; X-WNS-DeviceConnectionStatus: tempdisconnected       | accepted
+200 | X-WNS-Status: received; X-WNS-DeviceConnectionStatus: unknown                | accepted
+200 | X-WNS-DeviceConnectionStatus: disconnected                                   | accepted unstated
+200 | X-WNS-Status: dropped; X-WNS-Error-Description: Device is offline            | dropped
+200 | X-WNS-NotificationStatus: dropped; X-WNS-DeviceConnectionStatus: connected   | dropped
+200 | X-WNS-Status: received; X-WNS-NotificationStatus: dropped                    | dropped
+200 | X-WNS-Status: odd; X-WNS-NotificationStatus: dropped                         | dropped
+200 | X-WNS-Status: channelthrottled                                               | channel_throttled
+200 | X-WNS-Status: channelThrottled; X-WNS-CONTINUE-AFTER: 120                    | channel_throttled 120s
+200 | X-WNS-Status: channelthrottled; X-WNS-CONTINUE-AFTER: soon                   | channel_throttled
+200 | X-WNS-Status: channelthrottled; Retry-After: 60                              | channel_throttled 60s
+200 | X-WNS-Status: channelthrottled; X-WNS-Continue-After: 0                      | channel_throttled 1s
+200 | X-WNS-Status: appthrottled                                                   | app_throttled 900s
+200 | X-WNS-Status: revoked                                                        | channel_refused gone
+201 |                                                                              | accepted unstated
+207 | X-WNS-Status: dropped                                                        | dropped
+299 | X-WNS-Status: received                                                       | accepted
+300 |                                                                              | redirected 300
+301 | Location: https://evil.example/                                              | redirected 301
+302 |                                                                              | redirected 302
+304 |                                                                              | redirected 304
+307 |                                                                              | redirected 307
+399 |                                                                              | redirected 399
+400 |                                                                              | our_fault 400
+400 | X-WNS-Error-Description: Ttl value conflicts with X-WNS-Cache-Policy.        | our_fault 400 Ttl value conflicts with X-WNS-Cache-Policy.
+401 | WWW-Authenticate: Bearer                                                     | token_refused
+402 |                                                                              | our_fault 402
+403 |                                                                              | channel_refused forbidden
+403 | X-WNS-Error-Description: Channel URL incompatible with caller app            | channel_refused forbidden
+403 | X-WNS-Error-Description: app that is not in allowed receiving apps list      | domain_blocked 403
+403 | X-WNS-Status: DOMAINBLOCKED                                                  | domain_blocked 403
+404 |                                                                              | channel_refused not_found
+404 | X-WNS-Error-Description: blocked                                             | channel_refused not_found
+405 |                                                                              | our_fault 405
+406 |                                                                              | app_throttled 900s
+406 | Retry-After: 30                                                              | app_throttled 30s
+406 | X-WNS-Status: channelthrottled                                               | channel_throttled
+407 |                                                                              | unavailable http 407
+408 |                                                                              | unavailable http 408
+409 |                                                                              | our_fault 409
+410 |                                                                              | channel_refused gone
+410 | X-WNS-Status: revoked; X-WNS-Error-Description: Revoked channel URL          | channel_refused gone
+410 | X-WNS-Error-Description: sending domain has been blocked by WNS              | domain_blocked 410
+410 | X-WNS-NotificationStatus: Domain Blocked                                     | domain_blocked 410
+411 |                                                                              | our_fault 411
+412 |                                                                              | our_fault 412
+413 |                                                                              | our_fault 413
+418 |                                                                              | our_fault 418
+421 |                                                                              | unavailable http 421
+425 |                                                                              | unavailable http 425
+429 | Retry-After: 0                                                               | app_throttled 1s
+429 | Retry-After: 86401                                                           | app_throttled 86400s
+429 | Retry-After: 99999999999999999999                                            | app_throttled 86400s
+429 | Retry-After: -5                                                              | app_throttled 900s
+429 | Retry-After: Sun, 22 Nov 2026 12:01:00 GMT                                   | app_throttled 60s
+429 | X-WNS-Status: channelthrottled                                               | channel_throttled
+451 |                                                                              | our_fault 451
+499 |                                                                              | our_fault 499
+500 |                                                                              | unavailable http 500
+500 | X-WNS-Status: AppThrottled                                                   | app_throttled 900s
+503 | Retry-After: 120                                                             | unavailable http 503 120s
+503 | Retry-After: Sun, 22 Nov 2026 12:01:00 GMT                                   | unavailable http 503 60s
+503 | X-WNS-Status: received                                                       | unavailable http 503
+599 |                                                                              | unavailable http 599
+600 |                                                                              | unavailable http 600
+999 | X-WNS-Status: appthrottled; Retry-After: 5                                   | app_throttled 5s
+999 |                                                                              | unavailable http 999
+65535 |                                                                            | unavailable http 65535
+199 |                                                                              | unavailable http 199
+101 |                                                                              | unavailable http 101
+0   |                                                                              | unavailable http 0
+";
 
 fn now() -> Timestamp {
     "2026-11-22T12:00:00Z".parse().unwrap()
 }
 
-fn answer(status: u16, headers: &[(&str, &str)]) -> Reply {
-    Reply::Answered(RawReply::new(
-        status,
-        headers.iter().map(|(n, v)| (*n, v.as_bytes())),
-    ))
+fn raw(status: u16, headers: &[(&str, &str)]) -> RawReply {
+    RawReply::new(status, headers.iter().map(|(n, v)| (*n, v.as_bytes())))
 }
 
-fn outcome(status: u16, headers: &[(&str, &str)]) -> Outcome {
-    classify(&answer(status, headers), now())
-}
-
-fn app_throttled(seconds: u64) -> Outcome {
-    Outcome::AppThrottled {
-        retry_after: Duration::from_secs(seconds),
-    }
-}
-
-fn channel_throttled(seconds: Option<u64>) -> Outcome {
-    Outcome::ChannelThrottled {
-        retry_after: seconds.map(Duration::from_secs),
-    }
-}
-
-fn unavailable(status: u16, seconds: Option<u64>) -> Outcome {
-    Outcome::Unavailable {
-        kind: UnavailableKind::Http { status },
-        retry_after: seconds.map(Duration::from_secs),
-    }
-}
-
-fn refused(cause: ChannelRefusal) -> Outcome {
-    Outcome::ChannelRefused { cause }
-}
-
-fn our_fault(status: u16, description: Option<&'static str>) -> Outcome {
-    Outcome::OurFault {
-        status,
-        description: description.map(Text::known),
-    }
-}
-
-#[test]
-fn every_200_is_read_by_its_words() {
-    let cached = Outcome::Accepted {
-        cached: true,
-        stated: true,
+/// An outcome as the table writes it.
+fn show(outcome: &Outcome) -> String {
+    let seconds = |wait: &Option<Duration>| {
+        wait.map(|w| format!("{}s", w.as_secs()))
+            .unwrap_or_default()
     };
-    let device = "X-WNS-DeviceConnectionStatus";
-    let offline = "Device is offline and X-WNS-Cache-Policy is no-cache";
-    let cases: &[(&[(&str, &str)], Outcome)] = &[
-        (&[], UNSTATED),
-        (&[("X-WNS-Status", "")], UNSTATED),
-        (&[("X-WNS-Status", "queued")], UNSTATED),
-        (&[("X-WNS-Status", "received")], ACCEPTED),
-        (&[("X-WNS-NotificationStatus", "received")], ACCEPTED),
-        (&[("x-wns-notificationstatus", " Received ")], ACCEPTED),
-        (
-            &[("X-WNS-STATUS", "received"), (device, "connected")],
-            ACCEPTED,
-        ),
-        (
-            &[("X-WNS-STATUS", "received"), (device, "disconnected")],
-            cached.clone(),
-        ),
-        (
-            &[("X-WNS-STATUS", "received"), (device, "Disconnected")],
-            cached,
-        ),
-        (
-            &[("X-WNS-STATUS", "received"), (device, "tempdisconnected")],
-            ACCEPTED,
-        ),
-        (
-            &[("X-WNS-STATUS", "received"), (device, "unknown")],
-            ACCEPTED,
-        ),
-        (&[(device, "disconnected")], UNSTATED),
-        (
-            &[
-                ("X-WNS-Status", "dropped"),
-                ("X-WNS-Error-Description", offline),
-            ],
-            Outcome::Dropped,
-        ),
-        (
-            &[
-                ("X-WNS-NotificationStatus", "dropped"),
-                (device, "connected"),
-            ],
-            Outcome::Dropped,
-        ),
-        (
-            &[
-                ("X-WNS-Status", "received"),
-                ("X-WNS-NotificationStatus", "dropped"),
-            ],
-            Outcome::Dropped,
-        ),
-        (
-            &[
-                ("X-WNS-Status", "odd"),
-                ("X-WNS-NotificationStatus", "dropped"),
-            ],
-            Outcome::Dropped,
-        ),
-        (
-            &[("X-WNS-Status", "channelthrottled")],
-            channel_throttled(None),
-        ),
-        (
-            &[
-                ("X-WNS-Status", "channelThrottled"),
-                ("X-WNS-CONTINUE-AFTER", "120"),
-            ],
-            channel_throttled(Some(120)),
-        ),
-        (
-            &[
-                ("X-WNS-Status", "channelthrottled"),
-                ("X-WNS-CONTINUE-AFTER", "soon"),
-            ],
-            channel_throttled(None),
-        ),
-        (
-            &[("X-WNS-Status", "channelthrottled"), ("Retry-After", "60")],
-            channel_throttled(Some(60)),
-        ),
-        (
-            &[
-                ("X-WNS-Status", "channelthrottled"),
-                ("X-WNS-Continue-After", "0"),
-            ],
-            channel_throttled(Some(1)),
-        ),
-        (&[("X-WNS-Status", "appthrottled")], app_throttled(900)),
-        (
-            &[("X-WNS-Status", "revoked")],
-            refused(ChannelRefusal::Gone),
-        ),
-    ];
-    for (headers, expected) in cases {
-        assert_eq!(outcome(200, headers), *expected, "{headers:?}");
-    }
+    let data = match outcome {
+        Outcome::Accepted { cached, stated } => match (cached, stated) {
+            (false, true) => String::new(),
+            (true, true) => "cached".to_owned(),
+            (false, false) => "unstated".to_owned(),
+            (true, false) => "cached but unstated".to_owned(),
+        },
+        Outcome::Dropped | Outcome::TokenRefused => String::new(),
+        Outcome::ChannelThrottled { retry_after } => seconds(retry_after),
+        Outcome::ChannelRefused { cause } => cause.label().to_owned(),
+        Outcome::DomainBlocked { status } | Outcome::Redirected { status } => status.to_string(),
+        Outcome::AppThrottled { retry_after } => seconds(&Some(*retry_after)),
+        Outcome::OurFault {
+            status,
+            description,
+        } => {
+            format!("{status} {}", description.clone().unwrap_or_default())
+        }
+        Outcome::Unavailable { kind, retry_after } => match kind {
+            UnavailableKind::Http { status } => format!("http {status} {}", seconds(retry_after)),
+            UnavailableKind::Timeout
+            | UnavailableKind::Connect
+            | UnavailableKind::Dns
+            | UnavailableKind::Tls
+            | UnavailableKind::Reset
+            | UnavailableKind::Proxy
+            | UnavailableKind::Protocol => format!("{} {}", kind.label(), seconds(retry_after)),
+        },
+    };
+    format!("{} {data}", outcome.label()).trim_end().to_owned()
 }
 
 #[test]
-fn the_documented_statuses_mean_what_the_table_says() {
-    let description = |text| [("X-WNS-Error-Description", text)];
-    assert_eq!(
-        outcome(
-            400,
-            &description("Ttl value conflicts with X-WNS-Cache-Policy.")
-        ),
-        our_fault(400, Some("Ttl value conflicts with X-WNS-Cache-Policy."))
-    );
-    assert_eq!(
-        outcome(401, &[("WWW-Authenticate", "Bearer")]),
-        Outcome::TokenRefused
-    );
-    assert_eq!(outcome(403, &[]), refused(ChannelRefusal::Forbidden));
-    assert_eq!(
-        outcome(
-            403,
-            &description("Channel URL incompatible with caller app")
-        ),
-        refused(ChannelRefusal::Forbidden)
-    );
-    assert_eq!(outcome(404, &[]), refused(ChannelRefusal::NotFound));
-    assert_eq!(outcome(405, &[]), our_fault(405, None));
-    assert_eq!(outcome(406, &[]), app_throttled(900));
-    assert_eq!(outcome(410, &[]), refused(ChannelRefusal::Gone));
-    assert_eq!(
-        outcome(
-            410,
-            &[
-                ("X-WNS-Status", "revoked"),
-                ("X-WNS-Error-Description", "Revoked channel URL")
-            ]
-        ),
-        refused(ChannelRefusal::Gone)
-    );
-    assert_eq!(outcome(413, &[]), our_fault(413, None));
-    assert_eq!(outcome(429, &[("Retry-After", "30")]), app_throttled(30));
-    assert_eq!(outcome(500, &[]), unavailable(500, None));
-    assert_eq!(
-        outcome(503, &[("Retry-After", "120")]),
-        unavailable(503, Some(120))
-    );
-    assert_eq!(
-        outcome(503, &[("Retry-After", "Sun, 22 Nov 2026 12:01:00 GMT")]),
-        unavailable(503, Some(60))
-    );
-    for status in [300, 301, 302, 303, 304, 307, 308, 399] {
-        assert_eq!(
-            outcome(status, &[("Location", "https://evil.example/")]),
-            Outcome::Redirected { status }
+fn every_reply_of_the_table_means_what_the_table_says() {
+    for row in TABLE.trim().lines() {
+        let mut cells = row.split('|').map(str::trim);
+        let (status, headers, expected) = (
+            cells.next().unwrap(),
+            cells.next().unwrap(),
+            cells.next().unwrap(),
         );
+        let headers: Vec<_> = headers
+            .split(';')
+            .filter_map(|h| h.trim().split_once(':'))
+            .collect();
+
+        let reply = Reply::Answered(raw(status.parse().unwrap(), &headers));
+
+        assert_eq!(show(&classify(&reply, now())), expected, "{row}");
     }
 }
 
 #[test]
 fn a_recorded_406_pauses_the_app_and_keeps_every_id() {
-    let reply = answer(
+    let raw = raw(
         406,
         &[
             ("Retry-After", "900"),
@@ -233,7 +170,8 @@ fn a_recorded_406_pauses_the_app_and_keeps_every_id() {
         ],
     );
 
-    assert_eq!(classify(&reply, now()), app_throttled(900));
+    let reply = Reply::Answered(raw);
+    assert_eq!(show(&classify(&reply, now())), "app_throttled 900s");
     let text = |text| Some(Text::known(text));
     let expected = Trace {
         status: text("appthrottled"),
@@ -248,101 +186,6 @@ fn a_recorded_406_pauses_the_app_and_keeps_every_id() {
 }
 
 #[test]
-fn a_blocked_sender_is_not_a_dead_channel() {
-    for (status, words) in [
-        (410, "Sending domain has been blocked by WNS"),
-        (410, "Domain Blocked"),
-        (
-            403,
-            "Request targets an app that is not in allowed receiving apps list by WNS.",
-        ),
-        (403, "DOMAINBLOCKED"),
-    ] {
-        for header in ["X-WNS-Error-Description", "X-WNS-Status"] {
-            assert_eq!(
-                outcome(status, &[(header, words)]),
-                Outcome::DomainBlocked { status },
-                "{words}"
-            );
-        }
-    }
-    assert_eq!(
-        outcome(404, &[("X-WNS-Error-Description", "blocked")]),
-        refused(ChannelRefusal::NotFound)
-    );
-}
-
-#[test]
-fn a_throttle_word_wins_over_its_status_and_the_wait_is_bounded() {
-    for status in [200, 400, 403, 406, 410, 429, 500, 503, 999] {
-        assert_eq!(
-            outcome(status, &[("X-WNS-Status", "AppThrottled")]),
-            app_throttled(900),
-            "{status}"
-        );
-    }
-    for (value, seconds) in [
-        ("0", 1),
-        ("86401", 86_400),
-        ("99999999999999999999", 86_400),
-        ("-5", 900),
-        ("soon", 900),
-    ] {
-        assert_eq!(
-            outcome(429, &[("Retry-After", value)]),
-            app_throttled(seconds),
-            "{value}"
-        );
-    }
-    assert_eq!(
-        outcome(406, &[("X-WNS-Status", "channelthrottled")]),
-        channel_throttled(None)
-    );
-    assert_eq!(
-        outcome(503, &[("X-WNS-Status", "channelthrottled")]),
-        unavailable(503, None)
-    );
-}
-
-#[test]
-fn an_undocumented_status_is_handled_by_its_class() {
-    for status in [201, 202, 204, 207, 226, 299] {
-        assert_eq!(outcome(status, &[]), UNSTATED);
-        assert_eq!(
-            outcome(status, &[("X-WNS-Status", "dropped")]),
-            Outcome::Dropped
-        );
-    }
-    for status in [
-        402, 409, 411, 412, 414, 415, 417, 418, 422, 426, 431, 451, 499,
-    ] {
-        assert_eq!(outcome(status, &[]), our_fault(status, None));
-    }
-    for status in [
-        0,
-        1,
-        100,
-        101,
-        103,
-        199,
-        407,
-        408,
-        421,
-        425,
-        501,
-        502,
-        504,
-        511,
-        599,
-        600,
-        999,
-        u16::MAX,
-    ] {
-        assert_eq!(outcome(status, &[]), unavailable(status, None));
-    }
-}
-
-#[test]
 fn a_failed_transport_is_unavailable_by_its_kind() {
     for (failure, label) in [
         (TransportFailure::Timeout, "timeout"),
@@ -354,14 +197,10 @@ fn a_failed_transport_is_unavailable_by_its_kind() {
         (TransportFailure::Protocol, "protocol"),
     ] {
         let reply = Reply::Failed(failure);
-        let Outcome::Unavailable {
-            kind,
-            retry_after: None,
-        } = classify(&reply, now())
-        else {
-            panic!("{failure:?} is not unavailable");
-        };
-        assert_eq!(kind.label(), label);
+        assert_eq!(
+            show(&classify(&reply, now())),
+            format!("unavailable {label}")
+        );
         assert_eq!(reply.detail(), Trace::default());
     }
 }
@@ -371,16 +210,6 @@ fn labels_are_distinct_and_every_kind_is_listed() {
     let labels: HashSet<_> = OutcomeKind::ALL.iter().map(|kind| kind.label()).collect();
 
     assert_eq!(labels.len(), OutcomeKind::ALL.len());
-    assert!(labels.contains(outcome(200, &[]).label()));
-    let causes = [
-        ChannelRefusal::Forbidden,
-        ChannelRefusal::NotFound,
-        ChannelRefusal::Gone,
-    ];
-    assert_eq!(
-        causes.map(ChannelRefusal::label),
-        ["forbidden", "not_found", "gone"]
-    );
 }
 
 #[test]
@@ -411,7 +240,10 @@ fn unknown_words_and_bytes_are_kept_as_text() {
         TEXT_BYTES_MAX
     );
     assert_eq!(reply.trace.msg_id.as_ref().unwrap().as_str(), "second");
-    assert_eq!(classify(&Reply::Answered(reply), now()), UNSTATED);
+    assert_eq!(
+        show(&classify(&Reply::Answered(reply), now())),
+        "accepted unstated"
+    );
 }
 
 proptest! {

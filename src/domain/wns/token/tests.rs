@@ -160,68 +160,84 @@ fn a_success_without_a_usable_token_is_an_outage() {
     }
 }
 
+fn check_refusal(status: u16, error: &'static str, description: &'static str, cure: &str) {
+    let body =
+        serde_json::json!({"error": error, "error_description": description, "error_codes": [1]});
+    let failure = read(status, &body.to_string()).unwrap_err();
+
+    let expected = TokenFailure::Credential {
+        error: Text::known(error),
+        description: Text::known(description),
+    };
+    assert_eq!(failure, expected);
+    assert!(failure.cure().contains(cure), "{error}: {}", failure.cure());
+}
+
 #[test]
-fn a_refused_credential_stops_and_names_its_cure() {
+fn a_credential_refused_by_the_classic_endpoint_names_its_cure() {
     let retired = "Client credential flows against login.live.com are no longer supported. New clients should use login.microsoftonline.com instead.";
-    for (status, error, description, cure) in [
-        (
-            400,
-            "invalid_client",
-            "Invalid client id",
-            "package SID or the secret",
-        ),
-        (
-            400,
-            "invalid_request",
-            retired,
-            "too new for the classic flow",
-        ),
-        (
-            400,
-            "invalid_request",
-            "client_id is missing",
-            "app registration",
-        ),
-        (400, "invalid_scope", "", "does not serve WNS"),
-        (401, "unauthorized_client", "", "secret has expired"),
-        (
-            401,
-            "invalid_client",
-            "AADSTS7000215: Invalid client secret provided.",
-            "not its id",
-        ),
-        (
-            401,
-            "invalid_client",
-            "AADSTS7000222: The provided client secret keys are expired.",
-            "make a new one",
-        ),
-        (
-            400,
-            "unauthorized_client",
-            "AADSTS700016: Application was not found.",
-            "client_id and tenant_id",
-        ),
-        (
-            400,
-            "invalid_request",
-            "AADSTS9002346: Application is configured for Microsoft account users only.",
-            "Microsoft account identity",
-        ),
-        (403, "access_denied", "", "app registration"),
-        (400, "something_new", "", "app registration"),
-    ] {
-        let body = serde_json::json!({"error": error, "error_description": description, "error_codes": [1]});
-        let failure = read(status, &body.to_string()).unwrap_err();
-        assert_eq!(
-            failure,
-            TokenFailure::Credential {
-                error: Text::known(error),
-                description: Text::from(description.to_owned()),
-            }
-        );
-        assert!(failure.cure().contains(cure), "{error}: {}", failure.cure());
-    }
+    check_refusal(
+        400,
+        "invalid_client",
+        "Invalid client id",
+        "package SID or the secret",
+    );
+    check_refusal(
+        400,
+        "invalid_request",
+        retired,
+        "too new for the classic flow",
+    );
+    check_refusal(
+        400,
+        "invalid_request",
+        "client_id is missing",
+        "app registration",
+    );
+    check_refusal(400, "invalid_scope", "", "does not serve WNS");
+    check_refusal(401, "unauthorized_client", "", "secret has expired");
+    check_refusal(403, "access_denied", "", "app registration");
+    check_refusal(400, "something_new", "", "app registration");
+}
+
+#[test]
+fn a_credential_refused_by_entra_names_its_cure() {
+    check_refusal(
+        401,
+        "invalid_client",
+        "AADSTS7000215: Invalid client secret provided.",
+        "not its id",
+    );
+    check_refusal(
+        401,
+        "invalid_client",
+        "AADSTS7000222: The keys are expired.",
+        "make a new one",
+    );
+    check_refusal(
+        400,
+        "unauthorized_client",
+        "AADSTS700016: Not found.",
+        "client_id and tenant_id",
+    );
+    check_refusal(
+        400,
+        "invalid_request",
+        "AADSTS90002: Tenant not found.",
+        "client_id and tenant_id",
+    );
+    check_refusal(
+        400,
+        "invalid_request",
+        "AADSTS9002346: Use /consumers.",
+        "Microsoft account identity",
+    );
+    check_refusal(
+        400,
+        "invalid_request",
+        "AADSTS9002332: For AAD users.",
+        "Microsoft account identity",
+    );
 }
 
 #[test]
