@@ -4,6 +4,7 @@ pub mod api_key;
 pub mod ask;
 pub mod channel;
 pub mod counter;
+pub mod delay;
 pub mod duration_text;
 pub mod event;
 pub mod id;
