@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod ask;
+pub mod campaign;
 pub mod channel;
 pub mod counter;
 pub mod delay;

@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use ask::{AskRequest, Cancel, OpenError, Opened, cancel, forget, hold, open};
 pub use channel::{Registered, register, revive};
 pub use check_in::{CheckedIn, check_in};
-pub use review::{Verdict, review};
+pub use review::{Verdict, overdue, review};
 pub use settle::{Attempt, settle};
 
 use super::{
