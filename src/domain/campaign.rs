@@ -3,6 +3,7 @@
 //! A [`Campaign`] is the document that the store keeps; every change of it is a function from the old value to the new one.
 //! What its targets do is counted by the store ([`Counts`]); nothing here grows with their number.
 
+mod allowance;
 mod counts;
 mod definition;
 mod duty;
@@ -15,6 +16,7 @@ mod wave;
 #[cfg(test)]
 mod tests;
 
+pub use allowance::{AHEAD, Allowance, Look, rate};
 pub use counts::{Counts, WaveCounts};
 pub use definition::{
     DEADLINE_MAX, Definition, DefinitionError, NAME_BYTES_MAX, Pace, Selection, Until, WAVES_MAX,

@@ -1,3 +1,4 @@
 //! Use cases over the ports, shared by everything that changes devices: API, inbox, dispatchers, campaigns, janitor.
 
+pub mod campaign;
 pub mod edit;

@@ -243,9 +243,7 @@ pub fn swept(
         candidate.waiting?;
         let reason = match sweep {
             Sweep::Cancel => CloseReason::Cancelled(CancelCause::Request),
-            Sweep::Expire => {
-                CloseReason::Expired(hindrance(campaign, candidate.before.record))
-            }
+            Sweep::Expire => CloseReason::Expired(hindrance(campaign, candidate.before.record)),
             Sweep::Hold | Sweep::LetGo => return None,
         };
         return Some(close_waiting(step, campaign, candidate, reason));

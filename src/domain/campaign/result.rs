@@ -12,9 +12,7 @@ use crate::domain::{
 };
 
 /// Where a target stands, as a report says it.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetStatus {
     /// Not yet released.
@@ -139,7 +137,16 @@ impl TargetResult {
     /// [`DamagedResult`] when it did not.
     pub fn parse(text: &str) -> Result<(TargetStatus, Self), DamagedResult> {
         let fields: Vec<&str> = text.split('|').collect();
-        let [head, attempts, opened, closed, accepted, checked_in, last @ ..] = &fields[..] else {
+        let [
+            head,
+            attempts,
+            opened,
+            closed,
+            accepted,
+            checked_in,
+            last @ ..,
+        ] = &fields[..]
+        else {
             return Err(DamagedResult);
         };
         let [outcome, msg_id, debug_trace, ms_cv] = last else {

@@ -18,9 +18,7 @@ use crate::domain::{
 };
 
 /// How far a campaign has come.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Targets may be added.
@@ -169,10 +167,26 @@ impl Campaign {
         }
     }
 
+    /// Whether its queues are out of service.
+    #[must_use]
+    pub fn parked(&self) -> bool {
+        match self.state {
+            State::Paused => true,
+            State::Cancelled => !self.swept,
+            State::Draft | State::Preparing | State::Running | State::Finished => false,
+        }
+    }
+
     /// Whether it has ended for good.
     #[must_use]
     pub fn closed(&self) -> bool {
         matches!(self.state, State::Finished | State::Cancelled)
+    }
+
+    /// Whether it has had something to tell for longer than `age`.
+    #[must_use]
+    pub fn news_before(&self, now: Timestamp, age: SignedDuration) -> bool {
+        self.news.iter().any(|n| later(n.time, age) <= now)
     }
 
     fn refuse(&self, verb: &'static str) -> Refusal {
@@ -226,7 +240,11 @@ impl Campaign {
             State::Paused => Ok(()),
             State::Preparing | State::Running => {
                 self.stand_still(now, PauseCause::Request, None);
-                self.tell(EventKind::CampaignPaused, now, &[("cause", "request".into())]);
+                self.tell(
+                    EventKind::CampaignPaused,
+                    now,
+                    &[("cause", "request".into())],
+                );
                 Ok(())
             }
             State::Draft | State::Finished | State::Cancelled => Err(self.refuse("pause")),
@@ -336,10 +354,7 @@ impl Campaign {
             self.wave = self.wave.saturating_add(1);
         }
         if let Verdict::Failed { reason } = verdict {
-            let more = [
-                ("wave", number.into()),
-                ("reason", reason.as_str().into()),
-            ];
+            let more = [("wave", number.into()), ("reason", reason.as_str().into())];
             self.tell(EventKind::CampaignGateFailed, now, &more);
             self.tell(EventKind::CampaignPaused, now, &[("cause", "gate".into())]);
             self.stand_still(now, PauseCause::Gate, Some(reason));
