@@ -24,7 +24,8 @@ pub enum Expect {
     Absent,
     /// The record is still this version.
     Revision(Revision),
-    /// The device is not yet a member of this list; the record is not looked at and must be [`Change::Keep`].
+    /// The device is not yet a member of this list; record and place are not looked at: the item has [`Change::Keep`], no
+    /// lease and an empty placement.
     NotListed(ListName),
 }
 
@@ -48,7 +49,7 @@ pub enum Change {
     Keep,
 }
 
-/// What happens to the device's place in the due queues.
+/// What happens to the device's place in the due queues; an empty one without a lease leaves the place alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
     /// The queue where the caller believes the device to be; it leaves it.

@@ -76,8 +76,9 @@ pub trait Records: Send + Sync {
     /// commit answers [`Committed::Conflict`].
     ///
     /// The place of an applied item: with a lease, the device leaves the lease's queue and waits at `placement.to`. Without
-    /// one, a device that somebody holds under a live lease keeps its lease and place, unless `placement.to` is `None`,
-    /// which removes it; a device that nobody holds leaves `placement.from` and waits at `placement.to`.
+    /// one, a device that somebody holds under a live lease keeps its lease and place, unless `placement.from` is given and
+    /// `placement.to` is not, which removes both; a device that nobody holds leaves `placement.from` and waits at
+    /// `placement.to`. [`Change::Delete`] removes lease and place. A conflict leaves a lease alive.
     ///
     /// With a fence, all is refused with [`StoreError::Fenced`] if a higher epoch was raised under that name.
     ///

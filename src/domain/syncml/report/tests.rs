@@ -235,6 +235,7 @@ fn an_answer_is_matched_to_the_command_that_was_sent() {
         (Again, "Replace", 2, 404, Some(FirstTime)),
         (Again, "Replace", 2, 425, None),
         (Again, "Replace", 7, 500, None),
+        (Again, "Add", 2, 500, None),
         (Again, "Get", 3, 404, Some(FirstTime)),
         (Recovery, "Delete", 2, 404, None),
         (Recovery, "Add", 3, 418, None),
