@@ -21,6 +21,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::{NoContext, Uuid};
 
+use super::desk::Desk;
 use crate::{
     domain::{
         campaign::{Campaign, Counts, Definition, DefinitionError, Pace, Refusal},
@@ -38,7 +39,6 @@ use crate::{
     },
 };
 
-pub use backlog::SLOW_DOWN_MAX;
 pub use delete::Census;
 pub use dry_run::DryRun;
 pub use report::Report;
@@ -115,16 +115,11 @@ fn selector(tenant: &TenantId, id: &CampaignId) -> Selector {
 impl Campaigns {
     /// Joins what the use cases need.
     #[must_use]
-    pub fn new(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        rules: Arc<Rules>,
-        pace: Arc<dyn AppPace>,
-    ) -> Self {
+    pub fn new(desk: Desk, pace: Arc<dyn AppPace>) -> Self {
         Self {
-            store,
-            clock,
-            rules,
+            store: desk.store,
+            clock: desk.clock,
+            rules: desk.rules,
             pace,
             backlogs: backlog::Backlogs::default(),
         }

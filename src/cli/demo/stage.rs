@@ -68,7 +68,7 @@ pace.ceiling_per_second = {pace}
             token_url = login.token_url,
         );
         let secret = login.secrets.into_iter().next().unwrap_or_default();
-        let environment = Environment::new([(SECRET_VARIABLE.to_owned(), secret)]);
+        let environment = [(SECRET_VARIABLE, secret)].into_iter().collect::<Environment>();
         let mut config = Config::parse(&text, "the demo's configuration", &environment)?;
         // Shorter than an operator may choose, so that the demo ends while somebody watches.
         config.retry.repush = vec![Duration::from_secs(15)];

@@ -26,6 +26,7 @@ use crate::{
         id::{CampaignId, TenantId},
     },
     ports::{error::StoreError, records::Fence},
+    service::slow_down,
 };
 
 /// How often a shift looks at its campaign.
@@ -283,7 +284,9 @@ impl Shift {
             app_per_second: self.desk.pace.per_second(&self.tenant),
             backlog,
             level: counts.open + counts.awaiting,
-            slowed: self.desk.slowed(&self.tenant).await?,
+            slowed: slow_down::until(&*store, &self.tenant, now)
+                .await?
+                .is_some(),
         };
         let mut left = self.allowance.look(&look).min(most);
         if left == 0 {
