@@ -23,6 +23,6 @@ pub use definition::{
 };
 pub use duty::{Duties, Sweep, Tick};
 pub use release::{Candidate, Enrolment, Order, close_waiting, enrol, released, score, swept};
-pub use result::{DamagedResult, TargetResult, TargetStatus, TargetView};
+pub use result::{DamagedResult, TargetResult, TargetStatus, TargetView, UnknownStatus};
 pub use state::{Campaign, News, Pause, PauseCause, Refusal, State};
 pub use wave::{Gate, GateResult, SAMPLES_MIN, Share, Verdict, Wave, WaveSize};

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::{NoContext, Uuid};
 
-use super::desk::Desk;
+use super::{desk::Desk, status::BrokerStatus, tenants::Tenants};
 use crate::{
     domain::{
         campaign::{Campaign, Counts, Definition, DefinitionError, Pace, Refusal},
@@ -43,18 +43,14 @@ pub use delete::Census;
 pub use dry_run::DryRun;
 pub use report::Report;
 pub use run::{Ended, Shift};
-pub use targets::{Added, TARGETS_PER_CALL_MAX};
+pub use targets::{Listing, TARGETS_PER_CALL_MAX};
 
 /// How often a change is decided anew when others change the same campaign.
 const ROUNDS_MAX: usize = 16;
+/// Taken for the pace of an app of which nothing runs on this broker, requests a second.
+const APP_PACE_UNKNOWN: f64 = 100.0;
 /// Prefix of the documents of all campaigns.
 const PREFIX: &str = "campaign/";
-
-/// Tells how fast an app sends.
-pub trait AppPace: Send + Sync {
-    /// What the app of this tenant sends for all its tenants together, requests a second, as far as this broker knows.
-    fn per_second(&self, tenant: &TenantId) -> f64;
-}
 
 /// Why a campaign could not be changed or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,7 +75,8 @@ pub struct Campaigns {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     rules: Arc<Rules>,
-    pace: Arc<dyn AppPace>,
+    tenants: Arc<Tenants>,
+    status: Arc<dyn BrokerStatus>,
     backlogs: backlog::Backlogs,
 }
 
@@ -115,12 +112,13 @@ fn selector(tenant: &TenantId, id: &CampaignId) -> Selector {
 impl Campaigns {
     /// Joins what the use cases need.
     #[must_use]
-    pub fn new(desk: Desk, pace: Arc<dyn AppPace>) -> Self {
+    pub fn new(desk: Desk, tenants: Arc<Tenants>, status: Arc<dyn BrokerStatus>) -> Self {
         Self {
             store: desk.store,
             clock: desk.clock,
             rules: desk.rules,
-            pace,
+            tenants,
+            status,
             backlogs: backlog::Backlogs::default(),
         }
     }
@@ -262,6 +260,13 @@ impl Campaigns {
         }
         self.change(tenant, id, |campaign, _| campaign.set_pace(pace))
             .await
+    }
+
+    /// What the app of a tenant sends for all its tenants together, requests a second, as far as this broker knows.
+    async fn app_pace(&self, tenant: &TenantId) -> Result<f64, StoreError> {
+        let tenant = self.tenants.find(tenant).await?;
+        let status = tenant.and_then(|t| self.status.app(&t.app));
+        Ok(status.map_or(APP_PACE_UNKNOWN, |s| s.pace_per_second))
     }
 
     async fn load(

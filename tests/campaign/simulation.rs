@@ -1,7 +1,7 @@
 //! Two days of a fleet in virtual time, with everything that goes wrong in two days.
 //!
 //! The decisions are the broker's own pure functions; the world around them (devices, WNS, the turn of the queues) is played
-//! here. `REVEILLE_SIMULATED_DEVICES` sets another size than the million.
+//! here. Optimised builds play a million devices, others a part of them; `REVEILLE_SIMULATED_DEVICES` sets another size.
 
 use std::{
     cmp::Reverse,
@@ -77,7 +77,12 @@ struct World {
 
 fn size() -> usize {
     let set = std::env::var("REVEILLE_SIMULATED_DEVICES").ok();
-    set.map_or(DEVICES, |n| n.parse().expect("a number of devices"))
+    let default = if cfg!(debug_assertions) {
+        DEVICES / 40
+    } else {
+        DEVICES
+    };
+    set.map_or(default, |n| n.parse().expect("a number of devices"))
 }
 
 fn definition() -> Definition {

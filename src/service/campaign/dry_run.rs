@@ -47,7 +47,7 @@ impl Campaigns {
                 run.channels[at.expect("ALL has every kind")] += 1;
             }
         }
-        run.per_second = rate(&campaign.definition.pace, self.pace.per_second(tenant));
+        run.per_second = rate(&campaign.definition.pace, self.app_pace(tenant).await?);
         run.takes = releasing(run.targets, run.per_second) + holds(&campaign, run.targets);
         Ok(run)
     }

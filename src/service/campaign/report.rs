@@ -52,7 +52,7 @@ impl Campaigns {
         campaign: Campaign,
     ) -> Result<Report, CampaignError> {
         let counts = self.counts(tenant, &campaign.id).await?;
-        let per_second = rate(&campaign.definition.pace, self.pace.per_second(tenant));
+        let per_second = rate(&campaign.definition.pace, self.app_pace(tenant).await?);
         let released_by = released_by(&campaign, &counts, per_second, self.clock.now());
         let counts = match campaign.state {
             State::Paused => counts.while_paused(),

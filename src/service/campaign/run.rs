@@ -8,7 +8,7 @@ use std::{collections::HashSet, time::Duration};
 use jiff::SignedDuration;
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -33,6 +33,8 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// The same when there is nothing to do but wait; a changed document wakes it earlier.
 const IDLE_TICK: Duration = Duration::from_secs(5);
+/// Shortest time between two looks when other documents change all the time.
+const TICK_MIN: Duration = Duration::from_millis(200);
 /// How long a tick may work before it looks at the campaign again.
 const SLICE: Duration = Duration::from_millis(700);
 /// How long the lease lasts without being prolonged.
@@ -130,6 +132,7 @@ impl Shift {
                     let left = time.saturating_sub(began.elapsed());
                     // Neither a change nor the end of the time is an error.
                     let _woken = timeout(left, self.changed.changed()).await;
+                    sleep_until(began + TICK_MIN).await;
                 }
             }
         }
@@ -281,7 +284,7 @@ impl Shift {
         let look = Look {
             elapsed: self.began.elapsed(),
             pace: &hand.campaign.definition.pace,
-            app_per_second: self.desk.pace.per_second(&self.tenant),
+            app_per_second: self.desk.app_pace(&self.tenant).await?,
             backlog,
             level: counts.open + counts.awaiting,
             slowed: slow_down::until(&*store, &self.tenant, now)

@@ -14,20 +14,20 @@ use crate::{
 /// Most targets in one call; longer lists are the caller's to split.
 pub const TARGETS_PER_CALL_MAX: usize = BATCH_MAX;
 
-/// What became of a list of targets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Added {
-    /// Listed now.
-    pub added: u64,
-    /// Listed before, or twice in this list.
-    pub repeated: u64,
-    /// Places in the list of devices that nobody knows; they are not listed.
-    pub unknown: Vec<usize>,
+/// What became of a device that was to be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// It is a target now.
+    Added,
+    /// It was one already.
+    Repeated,
+    /// Nobody has named the device; it is not listed.
+    Unknown,
 }
 
 impl Campaigns {
-    /// Adds at most [`TARGETS_PER_CALL_MAX`] targets to a draft. A device without a record is refused, unless
-    /// `register_unknown`.
+    /// Adds at most [`TARGETS_PER_CALL_MAX`] targets to a draft; one answer for each, in order. A device without a record is
+    /// refused, unless `register_unknown`.
     ///
     /// # Errors
     /// [`CampaignError::Refused`] when the campaign is no draft or finds its targets itself.
@@ -37,7 +37,7 @@ impl Campaigns {
         id: &CampaignId,
         devices: &[DeviceId],
         register_unknown: bool,
-    ) -> Result<Added, CampaignError> {
+    ) -> Result<Vec<Listing>, CampaignError> {
         let campaign = self.get(tenant, id).await?;
         if campaign.state != State::Draft || campaign.definition.selection != Selection::Listed {
             return Err(CampaignError::Refused(Refusal::WrongState {
@@ -48,30 +48,28 @@ impl Campaigns {
         let key = |device: &DeviceId| DeviceKey::new(tenant.clone(), device.clone());
         let keys: Vec<DeviceKey> = devices.iter().map(key).collect();
         let stored = self.store.read(&keys).await?;
-        let mut added = Added::default();
+        let mut listings = vec![Listing::Repeated; devices.len()];
         let mut seen = HashSet::with_capacity(devices.len());
         let mut items = Vec::with_capacity(devices.len());
+        let mut places = Vec::with_capacity(devices.len());
         for (at, (key, stored)) in keys.into_iter().zip(stored).enumerate() {
             let unknown = stored.is_none();
-            if !seen.insert(key.clone()) {
-                added.repeated += 1;
-            } else if unknown && !register_unknown {
-                added.unknown.push(at);
-            } else {
+            if unknown && !register_unknown {
+                listings[at] = Listing::Unknown;
+            } else if seen.insert(key.clone()) {
                 items.push(enrol(id, Enrolment { key, unknown }));
+                places.push(at);
             }
         }
         if items.is_empty() {
-            return Ok(added);
+            return Ok(listings);
         }
-        for outcome in self.store.commit(items, Urgency::Open, None).await? {
-            match outcome {
-                Committed::Done => added.added += 1,
-                Committed::Listed | Committed::Conflict(_) | Committed::LeaseLost(_) => {
-                    added.repeated += 1;
-                }
+        let outcomes = self.store.commit(items, Urgency::Open, None).await?;
+        for (at, outcome) in places.into_iter().zip(outcomes) {
+            if outcome == Committed::Done {
+                listings[at] = Listing::Added;
             }
         }
-        Ok(added)
+        Ok(listings)
     }
 }
