@@ -1,0 +1,4 @@
+//! What stands outside, behind the ports: stores, WNS over HTTP, the clock.
+
+pub mod clock;
+pub mod wns;
