@@ -4,11 +4,16 @@
 //! the result one JSON object (or one a line, for lists) and switches progress off. An error is one line on standard error
 //! that begins with `reveille: `. The exit code is one of [`Exit`].
 
+mod channels;
+mod client;
 mod completions;
 mod key;
 mod output;
+mod pfn;
+mod push;
 pub mod sandbox;
 pub mod signals;
+mod syncml;
 
 use std::process::ExitCode;
 
@@ -36,6 +41,11 @@ pub struct Cli {
 enum Command {
     // The largest by far, so that the others stay small.
     Sandbox(Box<sandbox::SandboxArgs>),
+    Push(push::PushArgs),
+    Channels(channels::ChannelsArgs),
+    #[command(name = "syncml")]
+    SyncMl(syncml::SyncMlArgs),
+    Pfn(pfn::PfnArgs),
     Key(KeyArgs),
     Completions(CompletionsArgs),
 }
@@ -50,6 +60,10 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Sandbox(args) => run_sandbox(*args),
+        Command::Push(args) => block_on(push::run(args))?,
+        Command::Channels(args) => block_on(channels::run(args))?,
+        Command::SyncMl(args) => syncml::run(args),
+        Command::Pfn(args) => pfn::run(&args),
         Command::Key(args) => key::run(args),
         Command::Completions(args) => completions::run(&args),
     }
