@@ -2,7 +2,6 @@
 
 mod directory;
 mod outbound;
-mod rules;
 mod status;
 mod stores;
 mod watch;
@@ -106,7 +105,7 @@ impl Broker {
             .map_err(|source| StartError::Listen { address: listen, source })?;
         let store = stores::open(&config.store, &clock).await?;
         let uri_key = uri_key(&*store).await?;
-        let rules = rules::rules(&config).map_err(|error| StartError::Config(error.to_string()))?;
+        let rules = config.rules();
         let ids = config.apps.iter().map(|app| app.id.clone()).collect();
         let tenants = Arc::new(Tenants::new(store.clone(), configured_tenants(&config), ids));
         let desk = Desk { store: store.clone(), clock: clock.clone(), rules: Arc::new(rules.clone()) };

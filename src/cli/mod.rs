@@ -7,11 +7,13 @@
 mod channels;
 mod client;
 mod completions;
+pub mod demo;
 mod key;
 mod output;
 mod pfn;
 mod push;
 pub mod sandbox;
+mod serve;
 pub mod signals;
 mod syncml;
 
@@ -40,6 +42,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     // The largest by far, so that the others stay small.
+    Demo(demo::DemoArgs),
+    Serve(serve::ServeArgs),
     Sandbox(Box<sandbox::SandboxArgs>),
     Push(push::PushArgs),
     Channels(channels::ChannelsArgs),
@@ -59,6 +63,8 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<Exit, Failure> {
     match command {
+        Command::Demo(args) => demo::main(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Sandbox(args) => run_sandbox(*args),
         Command::Push(args) => block_on(push::run(args))?,
         Command::Channels(args) => block_on(channels::run(args))?,
