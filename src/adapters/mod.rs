@@ -1,4 +1,5 @@
 //! What stands outside, behind the ports: stores, WNS over HTTP, the clock.
 
 pub mod clock;
+pub mod embedded;
 pub mod wns;

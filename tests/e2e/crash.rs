@@ -53,5 +53,5 @@ async fn every_device_is_woken_although_the_broker_is_killed_again_and_again() {
         ledger.violations
     );
     let tenant = rig.get(&format!("/v1/tenants/{TENANT}")).await;
-    assert_eq!(tenant["asks_closed"]["accepted"], DEVICES, "{tenant}");
+    assert_eq!(tenant["closed"]["accepted"], DEVICES, "{tenant}");
 }

@@ -1,0 +1,298 @@
+//! A broker put together: the only place where adapters and actors meet.
+
+mod directory;
+mod outbound;
+mod status;
+mod stores;
+mod watch;
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::dev::ServerHandle;
+use bytes::Bytes;
+
+use self::{directory::TenantDirectory, outbound::Outbound, status::Standing, watch::Watchman};
+use crate::{
+    actors::{self, ActorSet, Deps, DispatchSettings, Placement, WnsFactory},
+    adapters::{
+        clock::SystemClock,
+        wns::{ClientError, sender::WnsSender},
+    },
+    api,
+    config::Config,
+    ports::{
+        Store,
+        clock::Clock,
+        documents::{Precondition, Put},
+        error::StoreError,
+        wns::Wns,
+    },
+    service::{desk::Desk, tenants::Tenants},
+    telemetry::{Telemetry, install_panic_hook},
+};
+
+pub use stores::OpenStoreError;
+
+/// Lines about failures of one class come at most this often.
+const FAILURE_INTERVAL: Duration = Duration::from_secs(60);
+/// The document that keeps the key under which channel URIs are hashed for people.
+const URI_KEY_DOCUMENT: &str = "broker/uri-key";
+/// Length of that key.
+const URI_KEY_BYTES: usize = 32;
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    OpenStore(#[from] OpenStoreError),
+    /// The store failed while the broker was put together.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} (server.listen): {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The HTTP client cannot be made as configured.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A file that the configuration names cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The configuration contradicts itself in a way that only shows here.
+    #[error("the configuration cannot be used: {0}")]
+    Config(String),
+}
+
+/// A running broker. It must be made and kept on a thread with an actix system.
+pub struct Broker {
+    address: SocketAddr,
+    actors: Rc<ActorSet>,
+    state: Arc<api::State>,
+    server: ServerHandle,
+    store: Arc<dyn Store>,
+    telemetry: Telemetry,
+    watch: Arc<Watchman>,
+    drain_timeout: Duration,
+}
+
+impl Broker {
+    /// Opens the store, starts the actors and listens. It answers requests when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`] says what has to be mended.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let telemetry = Telemetry::new(FAILURE_INTERVAL);
+        install_panic_hook(telemetry.clone());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let listen = config.server.listen;
+        // Before the store is opened: a second broker on one machine fails here, whatever its store.
+        let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen {
+            address: listen,
+            source,
+        })?;
+        let store = stores::open(&config.store, &clock).await?;
+        let uri_key = uri_key(&*store).await?;
+        let rules = config.rules();
+        let ids = config.apps.iter().map(|app| app.id.clone()).collect();
+        let tenants = Arc::new(Tenants::new(
+            store.clone(),
+            configured_tenants(&config),
+            ids,
+        ));
+        let desk = Desk {
+            store: store.clone(),
+            clock: clock.clone(),
+            rules: Arc::new(rules.clone()),
+        };
+        let watch = Arc::new(Watchman::new(telemetry.clone()));
+        let outbound = Outbound::new(&config, &clock)?;
+        let deps = Deps {
+            store: store.clone(),
+            clock,
+            telemetry: telemetry.clone(),
+            directory: Arc::new(TenantDirectory(tenants.clone())),
+            apps: outbound.sources(&config)?,
+            wns: sender(&outbound, &config)?,
+            watch: watch.clone(),
+        };
+        let settings = dispatch_settings(&config, &uri_key);
+        let actors = Rc::new(actors::start(settings, rules, deps, Placement::Arbiters).await);
+        let parts = api::Parts {
+            desk,
+            tenants,
+            pfns: pfns(&config),
+            hosts: config.wns.hosts.clone(),
+            uri_key,
+            keys: config.keys.clone(),
+            status: Arc::new(Standing::new(
+                actors.broker().clone(),
+                telemetry.clone(),
+                watch.clone(),
+            )),
+            metrics: Arc::new(status::Metrics(telemetry.clone())),
+            settings: api_settings(&config),
+        };
+        let state = api::State::new(parts);
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: listen,
+            source,
+        })?;
+        let server =
+            api::server::serve(listener, state.clone(), listening(&config)).map_err(|source| {
+                StartError::Listen {
+                    address: listen,
+                    source,
+                }
+            })?;
+        let handle = server.handle();
+        actix_rt::spawn(server);
+        let health = store.probe().await?;
+        telemetry.started(address, &health.description);
+        health
+            .warnings
+            .iter()
+            .for_each(|warning| telemetry.advised(warning));
+        Ok(Self {
+            address,
+            actors,
+            state,
+            server: handle,
+            store,
+            telemetry,
+            watch,
+            drain_timeout: config.server.drain_timeout,
+        })
+    }
+
+    /// The address listened on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until an actor cannot be kept alive; gives its name. The process must end then, so that its service manager
+    /// starts it anew.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn failed(&self) -> &'static str {
+        self.watch.gave_up().await
+    }
+
+    /// Stops in order: no new requests, what is on the wire is settled, the store is closed. Bounded by the drain timeout.
+    /// Returns how many claims were left; they are due again when the broker starts.
+    pub async fn drain(self) -> usize {
+        self.telemetry.draining(self.drain_timeout);
+        self.state.close();
+        let (unsettled, ()) = tokio::join!(
+            self.actors.drain(self.drain_timeout),
+            self.server.stop(true)
+        );
+        self.actors.stop();
+        if let Err(error) = self.store.close().await {
+            self.telemetry
+                .advised(&format!("the store was not closed in order: {error}"));
+        }
+        self.telemetry.stopped(unsettled);
+        unsettled
+    }
+}
+
+/// The key for the hashes that stand for channel URIs: made once for each store, so that a hash means the same on all
+/// brokers and after a restart.
+async fn uri_key(store: &dyn Store) -> Result<Vec<u8>, StoreError> {
+    if let Some(kept) = store.get(URI_KEY_DOCUMENT).await? {
+        return Ok(kept.bytes.to_vec());
+    }
+    let mut key = [0; URI_KEY_BYTES];
+    rand::Rng::fill_bytes(&mut rand::rng(), &mut key);
+    match store
+        .put(
+            URI_KEY_DOCUMENT,
+            Bytes::copy_from_slice(&key),
+            Precondition::Absent,
+            None,
+        )
+        .await?
+    {
+        Put::Done(_) => Ok(key.to_vec()),
+        Put::Conflict(kept) => Ok(kept.map_or_else(|| key.to_vec(), |d| d.bytes.to_vec())),
+    }
+}
+
+fn configured_tenants(config: &Config) -> Vec<crate::service::tenants::Tenant> {
+    let tenant = |t: &crate::config::Tenant| crate::service::tenants::Tenant {
+        id: t.id.clone(),
+        app: t.app.clone(),
+        share: t.share,
+    };
+    config.tenants.iter().map(tenant).collect()
+}
+
+fn pfns(config: &Config) -> std::collections::HashMap<crate::domain::id::AppId, String> {
+    let named = config
+        .apps
+        .iter()
+        .filter_map(|app| Some((app.id.clone(), app.pfn.as_ref()?.as_str().to_owned())));
+    named.collect()
+}
+
+fn sender(outbound: &Outbound, config: &Config) -> Result<WnsFactory, StartError> {
+    let (clients, hosts) = (outbound.clients.clone(), config.wns.hosts.clone());
+    // Made once here, so that a configuration that the library refuses is found before anything runs.
+    drop(WnsSender::new(clients.clone(), hosts.clone())?);
+    Ok(Arc::new(move || {
+        let sender = WnsSender::new(clients.clone(), hosts.clone());
+        let sender: Rc<dyn Wns> = Rc::new(sender.expect("the same sender was made at the start"));
+        sender
+    }))
+}
+
+fn dispatch_settings(config: &Config, uri_key: &[u8]) -> DispatchSettings {
+    let limits = &config.limits;
+    let broker = uuid::Uuid::new_v4().simple().to_string();
+    let mut settings = DispatchSettings::new(broker, Arc::from(uri_key));
+    if let Some(dispatchers) = limits.dispatchers {
+        settings.dispatchers = dispatchers as usize;
+    }
+    settings.in_flight_max = limits.in_flight_max as usize;
+    settings.host_percent = limits.in_flight_host_percent as usize;
+    settings.urgent_percent = limits.in_flight_urgent_percent as usize;
+    settings.payload = config.wns.payload.clone();
+    settings.priority = config.wns.priority;
+    settings
+}
+
+fn api_settings(config: &Config) -> api::Settings {
+    api::Settings {
+        requests_max: config.server.requests_max as usize,
+        body_bytes_max: config.server.body_bytes_max as usize,
+        line_bytes_max: config.server.line_bytes_max as usize,
+        push_deadline: config.limits.push_deadline,
+        deadline_max: config.limits.deadline_max,
+    }
+}
+
+fn listening(config: &Config) -> api::server::Listening {
+    api::server::Listening {
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        connections_max: config.server.connections_max as usize,
+        header_timeout: config.server.header_timeout,
+        drain_timeout: config.server.drain_timeout,
+    }
+}
