@@ -13,18 +13,23 @@ use std::{
     time::Duration,
 };
 
+use actix::Addr;
 use actix_web::dev::ServerHandle;
 use bytes::Bytes;
 
 use self::{directory::TenantDirectory, outbound::Outbound, status::Standing, watch::Watchman};
 use crate::{
-    actors::{self, ActorSet, Deps, DispatchSettings, Placement, WnsFactory},
+    actors::{
+        self, ActorSet, Deps, DispatchSettings, Placement, WnsFactory,
+        campaign_runner::CampaignRunner,
+    },
     adapters::{
         clock::SystemClock,
         wns::{ClientError, sender::WnsSender},
     },
     api,
     config::Config,
+    console,
     ports::{
         Store,
         clock::Clock,
@@ -32,8 +37,8 @@ use crate::{
         error::StoreError,
         wns::Wns,
     },
-    service::{desk::Desk, tenants::Tenants},
-    telemetry::{Telemetry, install_panic_hook},
+    service::{campaign::Campaigns, desk::Desk, status::BrokerStatus, tenants::Tenants},
+    telemetry::{ActorKind, Telemetry, install_panic_hook},
 };
 
 pub use stores::OpenStoreError;
@@ -42,6 +47,8 @@ pub use stores::OpenStoreError;
 const FAILURE_INTERVAL: Duration = Duration::from_secs(60);
 /// The document that keeps the key under which channel URIs are hashed for people.
 const URI_KEY_DOCUMENT: &str = "broker/uri-key";
+/// How long the report of a campaign is kept after its end.
+const REPORT_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Length of that key.
 const URI_KEY_BYTES: usize = 32;
 
@@ -82,6 +89,7 @@ pub enum StartError {
 pub struct Broker {
     address: SocketAddr,
     actors: Rc<ActorSet>,
+    _runner: Addr<CampaignRunner>,
     state: Arc<api::State>,
     server: ServerHandle,
     store: Arc<dyn Store>,
@@ -132,18 +140,28 @@ impl Broker {
         };
         let settings = dispatch_settings(&config, &uri_key);
         let actors = Rc::new(actors::start(settings, rules, deps, Placement::Arbiters).await);
+        let status: Arc<dyn BrokerStatus> = Arc::new(Standing::new(
+            actors.broker().clone(),
+            telemetry.clone(),
+            watch.clone(),
+        ));
+        let campaigns = Campaigns::new(desk.clone(), tenants.clone(), status.clone());
+        let runner = CampaignRunner {
+            campaigns: campaigns.clone(),
+            broker: actors.broker().settings.broker.clone(),
+            retention: REPORT_RETENTION,
+            metrics: telemetry.actor(ActorKind::CampaignRunner, tokio::time::Instant::now()),
+        };
+        let runner = runner.start(watch.clone());
         let parts = api::Parts {
+            campaigns,
             desk,
             tenants,
             pfns: pfns(&config),
             hosts: config.wns.hosts.clone(),
             uri_key,
             keys: config.keys.clone(),
-            status: Arc::new(Standing::new(
-                actors.broker().clone(),
-                telemetry.clone(),
-                watch.clone(),
-            )),
+            status,
             metrics: Arc::new(status::Metrics(telemetry.clone())),
             settings: api_settings(&config),
         };
@@ -152,13 +170,16 @@ impl Broker {
             address: listen,
             source,
         })?;
-        let server =
-            api::server::serve(listener, state.clone(), listening(&config)).map_err(|source| {
-                StartError::Listen {
-                    address: listen,
-                    source,
-                }
-            })?;
+        let server = api::server::serve(
+            listener,
+            state.clone(),
+            listening(&config),
+            console::configure,
+        )
+        .map_err(|source| StartError::Listen {
+            address: listen,
+            source,
+        })?;
         let handle = server.handle();
         actix_rt::spawn(server);
         let health = store.probe().await?;
@@ -170,6 +191,7 @@ impl Broker {
         Ok(Self {
             address,
             actors,
+            _runner: runner,
             state,
             server: handle,
             store,
