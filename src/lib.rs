@@ -3,5 +3,6 @@
 //! The layers, from the bottom: [`domain`] (pure rules), [`ports`] (small traits), then adapters (stores, WNS over HTTP,
 //! clock), actors (supervised shells), the API and the wiring. `ARCHITECTURE.md` has the map and the life of a push.
 
+pub mod adapters;
 pub mod domain;
 pub mod ports;

@@ -1,0 +1,240 @@
+//! What the shards have said of late about their queues: where a claim looks first.
+//!
+//! Hints are never answers: they only choose which shards to ask. They come from announcements, from the answers of scripts and
+//! from sweeps, and may be late; a queue about which they know nothing is looked up in every shard.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::domain::queue::Queue;
+
+/// Nothing known to be in a shard.
+const NEVER: i64 = i64::MAX;
+/// How far ahead of the expected time of a server something counts as due, so that no claim comes too early for good.
+const SLACK_MICROS: i64 = 2_000;
+/// Least time between two searches of all shards for one queue.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Part of a claim: how much to take of which want.
+pub(super) struct Share {
+    pub(super) want: usize,
+    pub(super) limit: usize,
+}
+
+/// A queue of which more is wanted.
+pub(super) struct Open<'a> {
+    pub(super) want: usize,
+    pub(super) queue: &'a Queue,
+    pub(super) left: usize,
+    pub(super) asked: &'a [usize],
+}
+
+/// See the module.
+pub(super) struct Hints {
+    shards: usize,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    firsts: HashMap<Queue, Vec<i64>>,
+    clocks: Vec<Option<(i64, Instant)>>,
+    searched: HashMap<Queue, Instant>,
+}
+
+impl Hints {
+    pub(super) fn new(shards: usize) -> Self {
+        let clocks = vec![None; shards];
+        let inner = Inner {
+            firsts: HashMap::new(),
+            clocks,
+            searched: HashMap::new(),
+        };
+        Self {
+            shards,
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// Notes the first score of a queue in a shard, 0 for none; whether that is news.
+    pub(super) fn tell(&self, shard: usize, queue: &Queue, first_micros: i64) -> bool {
+        let first = if first_micros <= 0 {
+            NEVER
+        } else {
+            first_micros
+        };
+        let mut inner = self.lock();
+        if let Some(firsts) = inner.firsts.get_mut(queue) {
+            let news = firsts[shard] != first;
+            firsts[shard] = first;
+            if firsts.iter().all(|first| *first == NEVER) {
+                inner.firsts.remove(queue);
+            }
+            return news;
+        }
+        if first == NEVER {
+            return false;
+        }
+        let mut firsts = vec![NEVER; self.shards];
+        firsts[shard] = first;
+        inner.firsts.insert(queue.clone(), firsts);
+        true
+    }
+
+    /// Forgets what is known of a shard.
+    pub(super) fn forget(&self, shard: usize) {
+        self.lock().firsts.retain(|_, firsts| {
+            firsts[shard] = NEVER;
+            firsts.iter().any(|first| *first != NEVER)
+        });
+    }
+
+    /// Notes what a shard's server takes for the time.
+    pub(super) fn clock(&self, shard: usize, micros: i64) {
+        self.lock().clocks[shard] = Some((micros, Instant::now()));
+    }
+
+    /// Whether anything at all is thought to be in the queue; if not, whether it is time to search for it.
+    pub(super) fn should_search(&self, queue: &Queue) -> bool {
+        let mut inner = self.lock();
+        if inner.firsts.contains_key(queue) {
+            return false;
+        }
+        let now = Instant::now();
+        inner
+            .searched
+            .retain(|_, at| now.duration_since(*at) < SEARCH_INTERVAL);
+        if inner.searched.contains_key(queue) {
+            return false;
+        }
+        inner.searched.insert(queue.clone(), now);
+        true
+    }
+
+    /// Divides what is wanted among the shards where most is overdue, at most `width` for each queue.
+    pub(super) fn plan(&self, open: &[Open<'_>], width: usize) -> HashMap<usize, Vec<Share>> {
+        let inner = self.lock();
+        let mut plan: HashMap<usize, Vec<Share>> = HashMap::new();
+        for want in open {
+            let Some(firsts) = inner.firsts.get(want.queue) else {
+                continue;
+            };
+            let due =
+                |shard: &usize| firsts[*shard] <= inner.now(*shard).saturating_add(SLACK_MICROS);
+            let mut shards: Vec<usize> = (0..self.shards).filter(due).collect();
+            shards.retain(|shard| !want.asked.contains(shard));
+            shards.sort_by_key(|shard| firsts[*shard]);
+            shards.truncate(width.min(want.left));
+            let count = shards.len();
+            for (i, shard) in shards.into_iter().enumerate() {
+                let limit = want.left / count + usize::from(i < want.left % count);
+                plan.entry(shard).or_default().push(Share {
+                    want: want.want,
+                    limit,
+                });
+            }
+        }
+        plan
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The time in a shard, in µs; the end of time while nothing is known, so that all counts as due.
+    fn now(&self, shard: usize) -> i64 {
+        let Some((micros, at)) = self.clocks[shard] else {
+            return NEVER - 1 - SLACK_MICROS;
+        };
+        let since = i64::try_from(at.elapsed().as_micros()).unwrap_or(NEVER);
+        micros.saturating_add(since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> Queue {
+        "contoso:bulk:direct".parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plan_takes_the_most_overdue_shards_first_and_never_more_than_wanted() {
+        // given three shards of which two have something due
+        let hints = Hints::new(3);
+        for shard in 0..3 {
+            hints.clock(shard, 1_000_000);
+        }
+        hints.tell(0, &queue(), 900_000);
+        hints.tell(1, &queue(), 500_000);
+        hints.tell(2, &queue(), 9_000_000);
+        let open = |left| {
+            Open {
+                want: 0,
+                queue: &queue(),
+                left,
+                asked: &[],
+            }
+            .left
+        };
+        // when 5 are wanted of at most two shards
+        let queue = queue();
+        let want = [Open {
+            want: 0,
+            queue: &queue,
+            left: open(5),
+            asked: &[],
+        }];
+        let plan = hints.plan(&want, 2);
+        // then the more overdue one gives the larger part
+        assert_eq!(plan.len(), 2);
+        assert_eq!((plan[&1][0].limit, plan[&0][0].limit), (3, 2));
+        // and a single one comes from the most overdue
+        let want = [Open {
+            want: 0,
+            queue: &queue,
+            left: 1,
+            asked: &[],
+        }];
+        assert_eq!(hints.plan(&want, 2).keys().collect::<Vec<_>>(), [&1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lies_ahead_becomes_due_as_time_passes() {
+        let hints = Hints::new(1);
+        hints.clock(0, 1_000_000);
+        hints.tell(0, &queue(), 3_000_000);
+        let queue = queue();
+        let want = || {
+            [Open {
+                want: 0,
+                queue: &queue,
+                left: 1,
+                asked: &[],
+            }]
+        };
+        assert!(hints.plan(&want(), 1).is_empty());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(hints.plan(&want(), 1).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_queue_is_searched_for_but_not_all_the_time() {
+        let hints = Hints::new(2);
+        assert!(hints.should_search(&queue()));
+        assert!(!hints.should_search(&queue()));
+        tokio::time::advance(SEARCH_INTERVAL).await;
+        assert!(hints.should_search(&queue()));
+        assert!(hints.tell(1, &queue(), 5));
+        assert!(!hints.tell(1, &queue(), 5));
+        tokio::time::advance(SEARCH_INTERVAL).await;
+        assert!(!hints.should_search(&queue()));
+    }
+}
