@@ -1,3 +1,5 @@
-//! What the ports are in reality: stores, WNS over HTTP, the clock. An adapter knows no other adapter.
+//! What stands outside, behind the ports: stores, WNS over HTTP, the clock.
 
+pub mod clock;
 pub mod redis;
+pub mod wns;

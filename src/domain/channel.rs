@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::wns::channel_uri::ChannelUri;
+use super::wns::{channel_uri::ChannelUri, reply::ChannelRefusal};
 
 /// WNS channels live for 30 days from their creation (MDM push documentation, "Push notification support").
 pub const CHANNEL_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -22,32 +22,6 @@ impl Generation {
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
-    }
-}
-
-/// Which reply of WNS refused the channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalCause {
-    /// 403: the token's app is not the channel's app.
-    Forbidden,
-    /// 404: the URI is not known to WNS.
-    NotFound,
-    /// 410: the channel has expired or was revoked.
-    Gone,
-}
-
-impl RefusalCause {
-    /// Every cause, for tables and parsers.
-    pub const ALL: [Self; 3] = [Self::Forbidden, Self::NotFound, Self::Gone];
-
-    /// Stable text for records, events and the API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Forbidden => "forbidden",
-            Self::NotFound => "not_found",
-            Self::Gone => "gone",
-        }
     }
 }
 
@@ -79,7 +53,7 @@ pub enum ChannelState {
         /// When the refusal came.
         since: Timestamp,
         /// Which refusal.
-        cause: RefusalCause,
+        cause: ChannelRefusal,
         /// When it is judged.
         review_at: Timestamp,
     },
@@ -88,7 +62,7 @@ pub enum ChannelState {
         /// When the refusal came.
         since: Timestamp,
         /// Which refusal.
-        cause: RefusalCause,
+        cause: ChannelRefusal,
         /// Whether the same URI may be tried again.
         trial: Trial,
     },

@@ -144,6 +144,11 @@ id!(
     DeviceId, "device id", DEVICE_ID_BYTES_MAX, b"._~:@-", "[A-Za-z0-9._~:@-]"
 );
 
+id!(
+    /// An API key, without its secret: 1 to 64 bytes of `[A-Za-z0-9._-]`.
+    KeyId, "key id", NAME_BYTES_MAX, b"._-", "[A-Za-z0-9._-]"
+);
+
 /// The whole name of a device: unique in a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceKey {

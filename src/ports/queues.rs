@@ -47,7 +47,8 @@ pub struct Claimed {
     pub stored: Stored,
 }
 
-/// Which queues a park is about. Timer lanes are never parked.
+/// Which queues a park is about. Timer lanes are never parked. Selectors are independent marks: a queue is out of service
+/// while any parked selector matches it, and unparking takes back exactly the selector that was parked, however often.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Selector {
     /// The tenant.

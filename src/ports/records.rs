@@ -4,11 +4,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::error::StoreError;
+pub use crate::domain::item::{Change, Expect, Item, Lease, ListMove, ListName, Placement};
 use crate::domain::{
-    counter::Moves,
-    event::Event,
-    id::{CampaignId, DeviceId, DeviceKey, TenantId},
-    queue::{Due, Queue},
+    id::{DeviceId, DeviceKey, TenantId},
     record::Revision,
 };
 
@@ -22,97 +20,6 @@ pub struct Stored {
     pub revision: Revision,
     /// The bytes that were committed under it.
     pub bytes: Bytes,
-}
-
-/// What must hold for an item to be applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Expect {
-    /// The device has no record.
-    Absent,
-    /// The record is still this version.
-    Revision(Revision),
-    /// The device is not yet a member of this list; the record is not looked at and must be [`Change::Keep`].
-    NotListed(ListName),
-}
-
-/// A claim on one push: valid until the store's clock passes its end, and only once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// The queue the push was claimed from.
-    pub queue: Queue,
-    /// Unique for each claim; opaque to callers.
-    pub token: u64,
-}
-
-/// What happens to the record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It is replaced by these bytes under this revision.
-    Put(Revision, Bytes),
-    /// It is removed.
-    Delete,
-    /// It stays as it is.
-    Keep,
-}
-
-/// What happens to the device's place in the due queues.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Placement {
-    /// The queue where the caller believes the device to be; it leaves it.
-    pub from: Option<Queue>,
-    /// Where it waits from now on. Times are kept to the millisecond.
-    pub to: Option<Due>,
-}
-
-/// A list of devices within a tenant, kept beside the records: a named, ordered set with a small text a member.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ListName {
-    /// Devices whose channel is in this state; only silent, suspect and dead ones are listed. Score: since when, in ms.
-    Channels(&'static str),
-    /// A campaign's targets that wait for release. Score: the order of release.
-    Waiting(CampaignId),
-    /// All targets of a campaign with their result. Score: 0.
-    Targets(CampaignId),
-}
-
-/// A change of one device's membership in a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListMove {
-    /// Becomes a member, or changes score and text.
-    Put {
-        /// The list.
-        list: ListName,
-        /// Its place in the order.
-        score: i64,
-        /// At most 256 bytes.
-        text: String,
-    },
-    /// Is no member any more.
-    Remove {
-        /// The list.
-        list: ListName,
-    },
-}
-
-/// One device's part of a commit: applied whole or not at all, durably before the answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Item {
-    /// Whose record.
-    pub key: DeviceKey,
-    /// Compare-and-set on the record.
-    pub expect: Expect,
-    /// Compare-and-set on the claim, for whoever holds one.
-    pub lease: Option<Lease>,
-    /// The new record.
-    pub change: Change,
-    /// The new place.
-    pub placement: Placement,
-    /// Counters of the tenant.
-    pub moves: Moves,
-    /// Lists of the tenant.
-    pub lists: Vec<ListMove>,
-    /// Appended to the feed in this order.
-    pub events: Vec<Event>,
 }
 
 /// What became of one item.
@@ -169,8 +76,9 @@ pub trait Records: Send + Sync {
     /// commit answers [`Committed::Conflict`].
     ///
     /// The place of an applied item: with a lease, the device leaves the lease's queue and waits at `placement.to`. Without
-    /// one, a device that somebody holds under a live lease keeps its lease and place, unless `placement.to` is `None`,
-    /// which removes it; a device that nobody holds leaves `placement.from` and waits at `placement.to`.
+    /// one, a device that somebody holds under a live lease keeps its lease and place, unless `placement.from` is given and
+    /// `placement.to` is not, which removes both; a device that nobody holds leaves `placement.from` and waits at
+    /// `placement.to`. [`Change::Delete`] removes lease and place. A conflict leaves a lease alive.
     ///
     /// With a fence, all is refused with [`StoreError::Fenced`] if a higher epoch was raised under that name.
     ///

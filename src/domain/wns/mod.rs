@@ -5,4 +5,10 @@
 //! behaviour is known from clients and recorded replies only.
 
 pub mod channel_uri;
+pub mod ms_cv;
+pub mod payload;
+pub mod reply;
+pub mod request;
+pub mod retry_after;
 pub mod text;
+pub mod token;

@@ -1,0 +1,282 @@
+//! End to end: API → store → claim → TLS POST → settle → metrics, against nginx as WNS, beside h2load and the npm package
+//! `wns` in the same run. CPU per push as ratios; these machines are noisy, ratios hold.
+//!
+//! `cargo bench --bench end_to_end -- --devices 100000` (needs nginx and h2load; `--npm` also node and npm).
+
+mod peers;
+mod sink;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use clap::Parser;
+
+use crate::{peers::Cost, sink::Sink};
+
+/// CPU that runs the program under test; the sink has the other.
+const CLIENT_CPU: &str = "0";
+const SINK_CPU: &str = "1";
+/// The kernel's clock ticks a second in `/proc/<pid>/stat`.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+#[derive(Parser)]
+struct Options {
+    /// Devices, each pushed once.
+    #[arg(long, default_value_t = 100_000)]
+    devices: usize,
+    /// Speak HTTP/2 to the sink; otherwise HTTP/1.1.
+    #[arg(long)]
+    http2: bool,
+    /// Measure the npm package `wns` as well.
+    #[arg(long)]
+    npm: bool,
+    /// Rounds; medians are printed.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Passed by cargo; ignored.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    runtime.block_on(run(&options));
+}
+
+async fn run(options: &Options) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let sink = Sink::start(dir.path(), options.http2).await;
+    let (mut broker, mut h2load, mut npm) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=options.rounds {
+        h2load.push(peers::h2load(&sink, options.devices, options.http2));
+        broker.push(one_broker(&sink, dir.path(), round, options).await);
+        if options.npm {
+            npm.push(peers::npm_wns(&sink, options.devices.min(20_000)));
+        }
+    }
+    let reference = median(&h2load);
+    let ours = median(&broker);
+    println!("\n| program | CPU µs a push | pushes/s | CPU / h2load's |");
+    println!("|---|---|---|---|");
+    println!(
+        "| h2load | {:.1} | {:.0} | 1 |",
+        reference.cpu_us, reference.per_second
+    );
+    println!(
+        "| reveille | {:.1} | {:.0} | {:.2} |",
+        ours.cpu_us,
+        ours.per_second,
+        ours.cpu_us / reference.cpu_us
+    );
+    if options.npm {
+        let npm = median(&npm);
+        println!(
+            "| npm wns | {:.1} | {:.0} | {:.2} |",
+            npm.cpu_us,
+            npm.per_second,
+            npm.cpu_us / reference.cpu_us
+        );
+        println!(
+            "\nreveille does {:.1} x the pushes per CPU second of npm wns",
+            npm.cpu_us / ours.cpu_us
+        );
+    }
+}
+
+fn median(costs: &[Cost]) -> Cost {
+    let middle = |pick: fn(&Cost) -> f64| {
+        let mut values: Vec<f64> = costs.iter().map(pick).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    Cost {
+        cpu_us: middle(|c| c.cpu_us),
+        per_second: middle(|c| c.per_second),
+    }
+}
+
+/// A broker process on a fresh store, killed when dropped.
+struct Broker {
+    process: Child,
+    url: String,
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+impl Broker {
+    async fn start(sink: &Sink, dir: &Path) -> Self {
+        let port = free_port();
+        let config = dir.join("reveille.toml");
+        fs::write(&config, configuration(sink, dir, port)).expect("the configuration is written");
+        let process = Command::new("taskset")
+            .args([
+                "-c",
+                CLIENT_CPU,
+                env!("CARGO_BIN_EXE_reveille"),
+                "serve",
+                "--config",
+            ])
+            .arg(&config)
+            .env("BENCH_SECRET", "secret")
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(dir.join("broker.log")).expect("a log file"))
+            .spawn()
+            .expect("the broker starts");
+        let broker = Self {
+            process,
+            url: format!("http://127.0.0.1:{port}"),
+        };
+        for _ in 0..600 {
+            let ready = reqwest::get(format!("{}/readyz", broker.url)).await;
+            if ready.is_ok_and(|r| r.status().is_success()) {
+                return broker;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!(
+            "the broker did not become ready: see {}",
+            dir.join("broker.log").display()
+        );
+    }
+
+    /// CPU seconds used so far, user and system.
+    fn cpu_seconds(&self) -> f64 {
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("it runs");
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .collect();
+        let ticks = |at: usize| fields[at].parse::<f64>().expect("ticks");
+        (ticks(11) + ticks(12)) / TICKS_PER_SECOND
+    }
+
+    fn resident_mb(&self) -> f64 {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
+        let line = status
+            .lines()
+            .find(|l| l.starts_with("VmRSS:"))
+            .unwrap_or("VmRSS: 0 kB");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|kb| kb.parse::<f64>().ok())
+            .unwrap_or(0.0)
+            / 1024.0
+    }
+
+    async fn post(&self, path: &str, body: String) -> serde_json::Value {
+        let request = reqwest::Client::builder()
+            .build()
+            .expect("a client")
+            .post(format!("{}{path}", self.url));
+        let answer = request
+            .header("content-type", "application/x-ndjson")
+            .body(body)
+            .send()
+            .await;
+        let answer = answer.expect("the broker answers");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answer.json().await.expect("the answer is JSON")
+    }
+
+    async fn accepted(&self) -> u64 {
+        let metrics = reqwest::get(format!("{}/metrics", self.url))
+            .await
+            .expect("metrics");
+        let text = metrics.text().await.expect("metrics are text");
+        let line = text.lines().find(|l| {
+            l.starts_with("reveille_asks_closed_total{") && l.contains("reason=\"accepted\"")
+        });
+        let value = line
+            .and_then(|l| l.rsplit(' ').next())
+            .and_then(|v| v.parse::<f64>().ok());
+        value.map_or(0, |v| v as u64)
+    }
+}
+
+fn configuration(sink: &Sink, dir: &Path, port: u16) -> String {
+    let (sink_port, ca, data) = (sink.port, sink.ca.display(), dir.join("data"));
+    format!(
+        r#"
+[server]
+listen = "127.0.0.1:{port}"
+[store]
+path = "{data}"
+[wns]
+sandbox_hosts = ["localhost:{sink_port}"]
+ca_file = "{ca}"
+[log]
+level = "warn"
+[[apps]]
+id = "bench"
+pfn = "52314publisher.testwns_t6e9vsyjkrw9w"
+package_sid = "ms-app://S-1-15-2-3928704574-477015729-2320265743-508859788-3584887706-656216416-1642263338"
+secret_env = "BENCH_SECRET"
+token_url = "https://localhost:{sink_port}/accesstoken.srf"
+[apps.pace]
+start_per_second = 1000000
+ceiling_per_second = 1000000
+"#,
+        data = data.display()
+    )
+}
+
+async fn one_broker(sink: &Sink, dir: &Path, round: usize, options: &Options) -> Cost {
+    let dir: PathBuf = dir.join(format!("round{round}"));
+    fs::create_dir(&dir).expect("a folder");
+    let broker = Broker::start(sink, &dir).await;
+    let lines = |with_uri: bool| {
+        let line = |n: usize| match with_uri {
+            true => format!(
+                "{{\"device\":\"device-{n:07}\",\"uri\":\"{}\"}}\n",
+                sink.channel(n)
+            ),
+            false => format!("{{\"device\":\"device-{n:07}\"}}\n"),
+        };
+        (0..options.devices).map(line).collect::<String>()
+    };
+    broker.post("/v1/tenants/bench/channels", lines(true)).await;
+    let (cpu, began) = (broker.cpu_seconds(), tokio::time::Instant::now());
+    broker
+        .post("/v1/tenants/bench/pushes?priority=bulk", lines(false))
+        .await;
+    let all = options.devices as u64;
+    while broker.accepted().await < all {
+        assert!(
+            began.elapsed() < Duration::from_secs(300),
+            "pushes are stuck: {} of {all}",
+            broker.accepted().await
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (cpu, wall) = (broker.cpu_seconds() - cpu, began.elapsed().as_secs_f64());
+    let pushes = options.devices as f64;
+    eprintln!(
+        "round {round}: {:.1} µs a push, {:.0}/s, {:.0} MB resident",
+        cpu / pushes * 1e6,
+        pushes / wall,
+        broker.resident_mb()
+    );
+    Cost {
+        cpu_us: cpu / pushes * 1e6,
+        per_second: pushes / wall,
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}

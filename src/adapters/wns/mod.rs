@@ -1,0 +1,8 @@
+//! WNS and its token endpoints over HTTP.
+
+mod client;
+mod failure;
+pub mod sender;
+pub mod token_source;
+
+pub use client::{ClientError, HttpClients, HttpConfig, Proxy};

@@ -1,0 +1,214 @@
+//! One POST for each notification, over HTTP/1.1 or HTTP/2 as the handshake decides.
+//!
+//! The request is built by hand from one constant header map, because that costs least. A connection that breaks before an
+//! answer was read is nearly always one that WNS had closed while it lay idle: such a request is sent once more, at once and
+//! on a connection of its own, so that a second stale one cannot catch it. Whether the first was processed cannot be known;
+//! a repeated wake-up is harmless.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use async_trait::async_trait;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{AUTHORIZATION, CONTENT_LENGTH},
+};
+use jiff::Timestamp;
+use reqwest::{Body, Client, Request, Response};
+use url::Url;
+
+use super::client::{ClientError, HttpClients, Keep};
+use crate::{
+    adapters::wns::failure::transport_failure,
+    domain::wns::{
+        channel_uri::{ChannelUri, HostPolicy},
+        reply::{Outcome, RawReply, Reply, Trace, TransportFailure, classify},
+        request::{self, CONSTANT_HEADERS},
+        text::Text,
+    },
+    ports::wns::{Answer, Notification, Wns},
+};
+
+/// Requests in flight on one client before the next one is used: HTTP/2 servers commonly allow 100 streams a connection, and
+/// a client opens one such connection a host.
+const CLIENT_STREAMS: u32 = 100;
+/// Most clients, and so most HTTP/2 connections a host.
+const CLIENTS_MAX: usize = 32;
+/// Most bytes of an answer's body that are read to keep its connection; WNS sends none.
+const DISCARD_BYTES_MAX: usize = 16 * 1024;
+
+/// Sends raw notifications from one arbiter.
+pub struct WnsSender {
+    clients: HttpClients,
+    policy: HostPolicy,
+    constant: HeaderMap,
+    /// Filled in their order, so that few connections stay busy.
+    pooled: RefCell<Vec<Rc<Lane>>>,
+    fresh: Client,
+}
+
+struct Lane {
+    client: Client,
+    in_flight: Cell<u32>,
+}
+
+/// A place on a client, given back when dropped.
+struct Place(Rc<Lane>);
+
+impl WnsSender {
+    /// Makes a sender for the current arbiter. Only hosts that `policy` allows are given a token.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the HTTP library refuses the configuration.
+    pub fn new(clients: HttpClients, policy: HostPolicy) -> Result<Self, ClientError> {
+        let mut constant = HeaderMap::with_capacity(CONSTANT_HEADERS.len() + 4);
+        for (name, value) in CONSTANT_HEADERS {
+            constant.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        let fresh = clients.client(Keep::Fresh)?;
+        let pooled = RefCell::new(vec![Lane::new(clients.client(Keep::Pooled)?)]);
+        Ok(Self {
+            clients,
+            policy,
+            constant,
+            pooled,
+            fresh,
+        })
+    }
+
+    async fn exchange(&self, notification: &Notification) -> Reply {
+        let Some(request) = self.request(notification) else {
+            return Reply::Failed(TransportFailure::Protocol);
+        };
+        let first = self.place();
+        let failure = match first.0.client.execute(request).await {
+            Ok(response) => return Reply::Answered(read(response).await),
+            Err(error) => transport_failure(&error, self.clients.proxied()),
+        };
+        drop(first);
+        if failure != TransportFailure::Reset {
+            return Reply::Failed(failure);
+        }
+        let Some(request) = self.request(notification) else {
+            return Reply::Failed(failure);
+        };
+        match self.fresh.execute(request).await {
+            Ok(response) => Reply::Answered(read(response).await),
+            Err(error) => Reply::Failed(transport_failure(&error, self.clients.proxied())),
+        }
+    }
+
+    fn request(&self, notification: &Notification) -> Option<Request> {
+        let url = Url::parse(notification.uri.expose()).ok()?;
+        let mut request = Request::new(Method::POST, url);
+        let headers = request.headers_mut();
+        headers.clone_from(&self.constant);
+        headers.insert(AUTHORIZATION, notification.bearer.header().clone());
+        for (name, value) in notification.push.varying_headers() {
+            // The HTTP library states the length of a body that it knows.
+            if name == CONTENT_LENGTH.as_str() {
+                continue;
+            }
+            let value = match value {
+                request::HeaderValue::Text(text) => HeaderValue::from_str(text).ok()?,
+                request::HeaderValue::Number(number) => HeaderValue::from(number),
+            };
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        *request.body_mut() = Some(Body::from(notification.push.payload.bytes().clone()));
+        Some(request)
+    }
+
+    /// The first client with room; a further one when all are busy.
+    fn place(&self) -> Place {
+        let mut lanes = self.pooled.borrow_mut();
+        let free = lanes
+            .iter()
+            .find(|lane| lane.in_flight.get() < CLIENT_STREAMS);
+        if let Some(lane) = free {
+            return Place::take(lane);
+        }
+        if lanes.len() < CLIENTS_MAX
+            && let Ok(client) = self.clients.client(Keep::Pooled)
+        {
+            let lane = Lane::new(client);
+            lanes.push(lane.clone());
+            return Place::take(&lane);
+        }
+        let least = lanes.iter().min_by_key(|lane| lane.in_flight.get());
+        Place::take(least.expect("there is a client from the start"))
+    }
+}
+
+#[async_trait(?Send)]
+impl Wns for WnsSender {
+    async fn send(&self, notification: Notification, now: Timestamp) -> Answer {
+        // The stored URI may be older than the configuration.
+        if !notification.uri.permits(&self.policy) {
+            return refused(&notification.uri);
+        }
+        let reply = self.exchange(&notification).await;
+        let outcome = classify(&reply, now);
+        Answer {
+            outcome,
+            trace: reply.into_detail(),
+        }
+    }
+}
+
+impl Lane {
+    fn new(client: Client) -> Rc<Self> {
+        let in_flight = Cell::new(0);
+        Rc::new(Self { client, in_flight })
+    }
+}
+
+impl Place {
+    fn take(lane: &Rc<Lane>) -> Self {
+        lane.in_flight.set(lane.in_flight.get() + 1);
+        Self(lane.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
+}
+
+fn refused(uri: &ChannelUri) -> Answer {
+    let text = format!(
+        "not sent: host {} is not allowed by the configuration",
+        uri.host()
+    );
+    Answer {
+        outcome: Outcome::OurFault {
+            status: 0,
+            description: Some(Text::from(text)),
+        },
+        trace: Trace::default(),
+    }
+}
+
+async fn read(mut response: Response) -> RawReply {
+    let headers = response.headers().iter();
+    let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let raw = RawReply::new(response.status().as_u16(), headers);
+    if response.content_length() == Some(0) {
+        return raw;
+    }
+    // Read to its end the connection can be used again; what is longer than any answer of WNS costs its connection.
+    let mut left = DISCARD_BYTES_MAX;
+    while let Ok(Some(chunk)) = response.chunk().await {
+        match left.checked_sub(chunk.len()) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+    }
+    raw
+}

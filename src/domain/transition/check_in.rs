@@ -1,0 +1,34 @@
+//! A device has started a session, by the console's word.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Effects, Step, close_asks};
+use crate::domain::{ask::CloseReason, record::DeviceRecord, schedule::later};
+
+/// What a check-in came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckedIn {
+    /// What it closed.
+    pub effects: Effects,
+    /// How far the session's begin lies ahead of our clock; zero when it does not.
+    pub ahead: SignedDuration,
+}
+
+/// Notes a session that began `at`, and closes the asks opened before it.
+///
+/// Clocks differ: a session counts if it began no earlier than the tolerated skew before the ask was opened, and one that
+/// seems to begin in the future began now. Reports out of order never move the last check-in back.
+pub fn check_in(step: &Step<'_>, record: &mut DeviceRecord, at: Timestamp) -> CheckedIn {
+    let ahead = at.duration_since(step.now).max(SignedDuration::ZERO);
+    let at = at.min(step.now);
+    let latest = record.last_check_in.map_or(at, |last| last.max(at));
+    // The asks are judged by this session, not by the latest known.
+    record.last_check_in = Some(at);
+    let mut effects = Effects::default();
+    let counts_until = later(at, step.rules.check_in_skew);
+    close_asks(step, record, &mut effects, |_, ask| {
+        (ask.opened_at <= counts_until).then_some(CloseReason::CheckedIn)
+    });
+    record.last_check_in = Some(latest);
+    CheckedIn { effects, ahead }
+}

@@ -1,0 +1,58 @@
+//! Everything that is told, by what it is about: one function for each event, with its line and its counters.
+
+mod actor;
+mod api;
+mod app;
+mod attempt;
+mod process;
+mod store;
+mod tenant;
+mod token;
+mod webhook;
+
+pub use self::{
+    api::RequestInFlight,
+    attempt::{AttemptFinished, InFlight},
+    tenant::TenantSample,
+};
+
+use tokio::time::Instant;
+
+use super::{Telemetry, Verdict};
+
+impl Telemetry {
+    /// Writes a line about a failure with `write`, which is told how many were not written before it; or counts it.
+    fn failure(&self, class: &'static str, scope: &str, now: Instant, write: impl FnOnce(u64)) {
+        match self.0.failures.note(class, scope, now) {
+            Verdict::Write { suppressed } => {
+                self.suppressed(class, suppressed);
+                write(suppressed);
+            }
+            Verdict::Suppress => {}
+        }
+    }
+
+    /// Writes the summaries of failures whose lines were not written. To be called about once a failure interval.
+    pub fn summarise_failures(&self, now: Instant) {
+        for summary in self.0.failures.sweep(now) {
+            self.suppressed(summary.class, summary.suppressed);
+            tracing::warn!(
+                class = summary.class,
+                scope = summary.scope,
+                count = summary.suppressed,
+                "more failures of this kind"
+            );
+        }
+    }
+
+    fn suppressed(&self, class: &'static str, lines: u64) {
+        if lines > 0 {
+            let counter = self
+                .0
+                .families
+                .log_lines_suppressed
+                .with_label_values(&[class]);
+            counter.inc_by(lines);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The process from start to end.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::telemetry::Telemetry;
+
+impl Telemetry {
+    /// The broker takes requests.
+    pub fn started(&self, listen: SocketAddr, store: &str) {
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, store, "started");
+    }
+
+    /// Something in the configuration or the surroundings should be mended, but nothing has failed.
+    pub fn advised(&self, advice: &str) {
+        tracing::warn!("{advice}");
+    }
+
+    /// The broker takes no more requests and waits for what is on the wire.
+    pub fn draining(&self, timeout: Duration) {
+        tracing::info!(timeout_seconds = timeout.as_secs_f64(), "draining");
+    }
+
+    /// The broker ends; `unfinished` attempts were left to their leases.
+    pub fn stopped(&self, unfinished: usize) {
+        tracing::info!(unfinished, "stopped");
+    }
+}

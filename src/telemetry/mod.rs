@@ -1,0 +1,181 @@
+//! What the broker tells about itself: log lines and metrics, always both from one named event.
+//!
+//! Code does not log or count by itself: it names what happened by a function of [`Telemetry`], which writes the line and
+//! moves the counters, so that the two cannot disagree. Lines about failures are bounded ([`FailureLog`]). No token, no
+//! secret and no whole channel URI reaches a line: events take a host and a keyed hash.
+
+mod catalogue;
+mod events;
+mod failure_log;
+mod family;
+mod handles;
+mod labels;
+mod logging;
+mod panics;
+mod recent;
+mod reference;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    time::Duration,
+};
+
+use prometheus::{Registry, TextEncoder, process_collector::ProcessCollector};
+use tokio::time::Instant;
+
+use crate::domain::id::{AppId, TenantId};
+
+use self::{catalogue::Families, recent::RecentFailures};
+pub use self::{
+    events::{AttemptFinished, InFlight, RequestInFlight, TenantSample},
+    failure_log::{FailureLog, Summary, Verdict},
+    handles::{ActorMetrics, AppMetrics, TenantMetrics},
+    labels::{
+        ActorKind, CampaignPhase, DeliveryResult, Horizon, PauseReason, PushState, ResultClass,
+        StoreFault, StoreOperation, TargetPhase, TokenResult,
+    },
+    logging::{LogError, LogOptions, init},
+    panics::install_panic_hook,
+    recent::{RECENT_PER_APP, RecentFailure},
+    reference::reference,
+};
+
+/// Content type of [`Telemetry::render`].
+pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The one place through which everything is told. Cloning is cheap.
+#[derive(Clone)]
+pub struct Telemetry(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    families: Families,
+    apps: RwLock<HashMap<AppId, Arc<AppMetrics>>>,
+    tenants: RwLock<HashMap<TenantId, Arc<TenantMetrics>>>,
+    actors: Mutex<Vec<Weak<ActorMetrics>>>,
+    failures: FailureLog,
+    recent: RecentFailures,
+}
+
+impl Telemetry {
+    /// Makes a registry of its own with every metric of the catalogue. A kind of failure is logged once a
+    /// `failure_interval`.
+    #[must_use]
+    pub fn new(failure_interval: Duration) -> Self {
+        let registry = Registry::new();
+        let families = Families::new(&registry);
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect("the catalogue has no process metrics of its own");
+        families
+            .build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        families.panics.with_label_values::<&str>(&[]);
+        families.http_in_flight.with_label_values::<&str>(&[]);
+        Self(Arc::new(Inner {
+            registry,
+            families,
+            apps: RwLock::default(),
+            tenants: RwLock::default(),
+            actors: Mutex::default(),
+            failures: FailureLog::new(failure_interval),
+            recent: RecentFailures::default(),
+        }))
+    }
+
+    /// The handles of `app`; its series begin at zero when it is first asked for.
+    #[must_use]
+    pub fn app(&self, app: &AppId) -> Arc<AppMetrics> {
+        let known = self.0.apps.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(app) {
+            return Arc::clone(known);
+        }
+        drop(known);
+        let mut apps = self.0.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let made = || Arc::new(AppMetrics::new(app.clone(), &self.0.families));
+        Arc::clone(apps.entry(app.clone()).or_insert_with(made))
+    }
+
+    /// The handles of `tenant`; its series begin at zero when it is first asked for.
+    #[must_use]
+    pub fn tenant(&self, tenant: &TenantId) -> Arc<TenantMetrics> {
+        let known = self
+            .0
+            .tenants
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(tenant) {
+            return Arc::clone(known);
+        }
+        drop(known);
+        let mut tenants = self
+            .0
+            .tenants
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let made = || Arc::new(TenantMetrics::new(tenant.clone(), &self.0.families));
+        Arc::clone(tenants.entry(tenant.clone()).or_insert_with(made))
+    }
+
+    /// The handle of an actor that has just started. Dropping it takes the actor out of the progress metric.
+    #[must_use]
+    pub fn actor(&self, kind: ActorKind, now: Instant) -> Arc<ActorMetrics> {
+        let actor = ActorMetrics::new(kind, now);
+        let mut actors = self.0.actors.lock().unwrap_or_else(PoisonError::into_inner);
+        actors.retain(|known| known.strong_count() > 0);
+        actors.push(Arc::downgrade(&actor));
+        self.0
+            .families
+            .actor_restarts
+            .with_label_values(&[kind.as_str()]);
+        actor
+    }
+
+    /// The last failed attempts of `app`, oldest first, at most [`RECENT_PER_APP`].
+    #[must_use]
+    pub fn recent_failures(&self, app: &AppId) -> Vec<RecentFailure> {
+        self.0.recent.of(app)
+    }
+
+    /// Every metric in the Prometheus text format.
+    #[must_use]
+    pub fn render(&self, now: Instant) -> String {
+        self.age_actors(now);
+        let mut text = String::new();
+        TextEncoder::new()
+            .encode_utf8(&self.0.registry.gather(), &mut text)
+            .expect("writing to a string does not fail, and every family has a name");
+        text
+    }
+
+    /// For each kind the actor that is farthest behind, so that one frozen among a thousand shows.
+    fn age_actors(&self, now: Instant) {
+        let mut oldest: HashMap<ActorKind, f64> = HashMap::new();
+        let actors = self.0.actors.lock().unwrap_or_else(PoisonError::into_inner);
+        for actor in actors.iter().filter_map(Weak::upgrade) {
+            let age = oldest.entry(actor.kind).or_default();
+            *age = age.max(actor.age_seconds(now));
+        }
+        drop(actors);
+        self.0.families.actor_progress_age.reset();
+        for (kind, age) in oldest {
+            self.0
+                .families
+                .actor_progress_age
+                .with_label_values(&[kind.as_str()])
+                .set(age);
+        }
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Telemetry")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,467 @@
+//! What dashboards, scrapers and readers of the log rely on.
+
+use std::{path::Path, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::domain::{
+    ask::{Class, CloseReason, ExpiryCause},
+    channel::ChannelKind,
+    id::{DeviceId, DeviceKey},
+    wns::{
+        channel_uri::UriHash,
+        reply::{ChannelRefusal, Outcome, OutcomeKind, Trace, UnavailableKind},
+        text::Text,
+        token::{TokenFailure, TokenOutage},
+    },
+};
+
+use super::{logging::tests::logged, *};
+
+fn at() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+fn telemetry() -> Telemetry {
+    Telemetry::new(Duration::from_secs(10))
+}
+
+fn app(telemetry: &Telemetry) -> Arc<AppMetrics> {
+    telemetry.app(&AppId::new("contoso").unwrap())
+}
+
+fn tenant(telemetry: &Telemetry) -> Arc<TenantMetrics> {
+    telemetry.tenant(&TenantId::new("emea").unwrap())
+}
+
+fn device() -> DeviceKey {
+    DeviceKey::new(
+        TenantId::new("emea").unwrap(),
+        DeviceId::new("pc-1").unwrap(),
+    )
+}
+
+fn trace() -> Trace {
+    Trace {
+        msg_id: Some(Text::known("331FA2FC1F350267")),
+        debug_trace: Some(Text::known("SG2PEPF0005589B")),
+        ms_cv: Some(Text::known("AAAAAAAAAAAAAAAAAAAAAA.0")),
+        ..Trace::default()
+    }
+}
+
+fn finish(telemetry: &Telemetry, outcome: &Outcome, now: Instant) {
+    let finished = AttemptFinished {
+        device: &device(),
+        class: Class::Urgent,
+        host: "db5p.notify.windows.com",
+        channel: UriHash::from_bytes([1; 8]),
+        outcome,
+        trace: &trace(),
+        took: Duration::from_millis(30),
+    };
+    telemetry.attempt_finished(&app(telemetry), &finished, at(), now);
+}
+
+fn json(directives: &str, act: impl FnOnce()) -> Vec<serde_json::Value> {
+    let options = LogOptions {
+        json: true,
+        colours: false,
+        directives: directives.into(),
+    };
+    let text = logged(&options, act);
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn shows(telemetry: &Telemetry, line: &str) -> bool {
+    telemetry
+        .render(Instant::now())
+        .lines()
+        .any(|shown| shown == line)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_is_counted_once_under_its_outcome_and_its_result() {
+    let telemetry = telemetry();
+    let now = Instant::now();
+
+    let on_the_wire = telemetry.attempt_started(&app(&telemetry));
+    assert!(shows(
+        &telemetry,
+        r#"reveille_attempts_in_flight{app="contoso"} 1"#
+    ));
+    finish(
+        &telemetry,
+        &Outcome::Accepted {
+            cached: false,
+            stated: true,
+        },
+        now,
+    );
+    drop(on_the_wire);
+
+    for line in [
+        r#"reveille_attempts_total{app="contoso",outcome="accepted"} 1"#,
+        r#"reveille_attempts_total{app="contoso",outcome="unavailable"} 0"#,
+        r#"reveille_attempt_results_total{app="contoso",priority="urgent",result="success"} 1"#,
+        r#"reveille_attempt_results_total{app="contoso",priority="bulk",result="success"} 0"#,
+        r#"reveille_attempt_duration_seconds_bucket{app="contoso",le="0.025"} 0"#,
+        r#"reveille_attempt_duration_seconds_bucket{app="contoso",le="0.05"} 1"#,
+        r#"reveille_attempts_in_flight{app="contoso"} 0"#,
+    ] {
+        assert!(shows(&telemetry, line), "{line}\n{}", telemetry.render(now));
+    }
+}
+
+#[test]
+fn labels_stand_where_their_counters_are_looked_up() {
+    assert!(
+        OutcomeKind::ALL
+            .iter()
+            .enumerate()
+            .all(|(at, kind)| *kind as usize == at)
+    );
+    assert!(
+        Class::ALL
+            .iter()
+            .enumerate()
+            .all(|(at, class)| *class as usize == at)
+    );
+    assert!(
+        ResultClass::ALL
+            .iter()
+            .enumerate()
+            .all(|(at, result)| *result as usize == at)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_attempt_is_logged_with_what_support_asks_for() {
+    let telemetry = telemetry();
+    let outcome = Outcome::Unavailable {
+        kind: UnavailableKind::Http { status: 503 },
+        retry_after: None,
+    };
+
+    let lines = json("info", || finish(&telemetry, &outcome, Instant::now()));
+
+    let [line] = lines.as_slice() else {
+        panic!("{lines:?}")
+    };
+    for (field, value) in [
+        ("level", "WARN"),
+        ("app", "contoso"),
+        ("tenant", "emea"),
+        ("device", "pc-1"),
+        ("outcome", "unavailable"),
+        ("cause", "503"),
+        ("host", "db5p.notify.windows.com"),
+        ("channel", "0101010101010101"),
+        ("ms_cv", "AAAAAAAAAAAAAAAAAAAAAA.0"),
+        ("msg_id", "331FA2FC1F350267"),
+        ("debug_trace", "SG2PEPF0005589B"),
+    ] {
+        assert_eq!(line[field], value, "{line}");
+    }
+    let kept = telemetry.recent_failures(&AppId::new("contoso").unwrap());
+    assert_eq!(kept.len(), 1);
+    assert_eq!(
+        (kept[0].at, kept[0].msg_id.as_deref()),
+        (at(), Some("331FA2FC1F350267"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_failures_writes_two_lines_and_counts_every_attempt() {
+    let telemetry = telemetry();
+    let outcome = Outcome::ChannelRefused {
+        cause: ChannelRefusal::Gone,
+    };
+    let start = Instant::now();
+
+    let lines = json("info", || {
+        (0..5000).for_each(|_| finish(&telemetry, &outcome, start));
+        telemetry.summarise_failures(start + Duration::from_secs(10));
+    });
+
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(
+        (&lines[1]["class"], &lines[1]["scope"]),
+        (&"channel_refused".into(), &"contoso".into())
+    );
+    assert_eq!(lines[1]["count"], 4999);
+    assert!(shows(
+        &telemetry,
+        r#"reveille_attempts_total{app="contoso",outcome="channel_refused"} 5000"#
+    ));
+    assert!(shows(
+        &telemetry,
+        r#"reveille_log_lines_suppressed_total{class="channel_refused"} 4999"#
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn recent_failures_are_the_last_ones_and_bounded() {
+    let telemetry = telemetry();
+    let start = Instant::now();
+    let outcome = Outcome::Redirected { status: 302 };
+    for number in 0..RECENT_PER_APP as u32 + 10 {
+        finish(
+            &telemetry,
+            &outcome,
+            start + Duration::from_secs(10) * number,
+        );
+    }
+    assert_eq!(
+        telemetry
+            .recent_failures(&AppId::new("contoso").unwrap())
+            .len(),
+        RECENT_PER_APP
+    );
+    assert_eq!(telemetry.recent_failures(&AppId::new("other").unwrap()), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_failure_says_the_cure_and_is_counted_by_kind() {
+    let telemetry = telemetry();
+    let app = app(&telemetry);
+    let refused = TokenFailure::Credential {
+        error: Text::known("invalid_client"),
+        description: Text::default(),
+    };
+    let outage = TokenFailure::Unavailable {
+        kind: TokenOutage::Unreadable,
+        retry_after: None,
+    };
+
+    let lines = json("info", || {
+        telemetry.token_granted(&app, "2026-11-23T12:00:00Z".parse().unwrap());
+        telemetry.token_failed(&app, &refused, Instant::now());
+        telemetry.token_failed(&app, &outage, Instant::now());
+    });
+
+    assert_eq!(
+        (&lines[1]["level"], &lines[1]["cure"]),
+        (&"ERROR".into(), &refused.cure().into())
+    );
+    assert_eq!(lines[2]["level"], "WARN");
+    for line in [
+        r#"reveille_token_refreshes_total{app="contoso",result="granted"} 1"#,
+        r#"reveille_token_refreshes_total{app="contoso",result="refused"} 1"#,
+        r#"reveille_token_refreshes_total{app="contoso",result="unavailable"} 1"#,
+        r#"reveille_token_expiry_timestamp_seconds{app="contoso"} 1795435200"#,
+    ] {
+        assert!(shows(&telemetry, line), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_shows_until_it_is_over() {
+    let telemetry = telemetry();
+    let app = app(&telemetry);
+    let paused =
+        |value| format!(r#"reveille_app_paused{{app="contoso",reason="app_throttled"}} {value}"#);
+
+    telemetry.app_paused(&app, PauseReason::AppThrottled, Some(at()));
+    assert!(shows(&telemetry, &paused(1)));
+    telemetry.app_resumed(&app, PauseReason::AppThrottled);
+
+    assert!(shows(&telemetry, &paused(0)));
+    assert!(shows(
+        &telemetry,
+        r#"reveille_app_pauses_total{app="contoso",reason="app_throttled"} 1"#
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sample_replaces_the_one_before_even_with_zeros() {
+    let telemetry = telemetry();
+    let tenant = tenant(&telemetry);
+    let sample = TenantSample {
+        pushes_open: vec![(Class::Bulk, 7)],
+        channels: vec![(ChannelKind::Dead, 3)],
+        oldest_due: Duration::from_millis(1500),
+        ..TenantSample::default()
+    };
+
+    telemetry.tenant_sampled(&tenant, &sample);
+    assert!(shows(
+        &telemetry,
+        r#"reveille_pushes_open{priority="bulk",tenant="emea"} 7"#
+    ));
+    assert!(shows(
+        &telemetry,
+        r#"reveille_channels{state="dead",tenant="emea"} 3"#
+    ));
+    assert!(shows(
+        &telemetry,
+        r#"reveille_push_oldest_due_seconds{tenant="emea"} 1.5"#
+    ));
+
+    telemetry.tenant_sampled(&tenant, &TenantSample::default());
+    assert!(shows(
+        &telemetry,
+        r#"reveille_pushes_open{priority="bulk",tenant="emea"} 0"#
+    ));
+    assert!(shows(
+        &telemetry,
+        r#"reveille_push_oldest_due_seconds{tenant="emea"} 0"#
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_close_reason_has_a_counter() {
+    let telemetry = telemetry();
+    let tenant = tenant(&telemetry);
+    telemetry.asks_closed(&tenant, CloseReason::Expired(ExpiryCause::NoChannel), 2);
+    telemetry.asks_closed(&tenant, CloseReason::CheckedIn, 3);
+    assert!(shows(
+        &telemetry,
+        r#"reveille_asks_closed_total{reason="expired",tenant="emea"} 2"#
+    ));
+    assert!(shows(
+        &telemetry,
+        r#"reveille_asks_closed_total{reason="checked_in",tenant="emea"} 3"#
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_frozen_actor_among_many_shows() {
+    let telemetry = telemetry();
+    let start = Instant::now();
+    let frozen = telemetry.actor(ActorKind::Dispatcher, start);
+    let alive = telemetry.actor(ActorKind::Dispatcher, start);
+    let later = start + Duration::from_secs(90);
+    let age =
+        |seconds| format!(r#"reveille_actor_progress_age_seconds{{actor="dispatcher"}} {seconds}"#);
+    alive.progressed(later);
+
+    let text = telemetry.render(later);
+    assert!(text.contains(&age(90)), "{text}");
+    frozen.progressed(later);
+    assert!(telemetry.render(later).contains(&age(0)));
+    drop((frozen, alive));
+    assert!(
+        !telemetry
+            .render(later)
+            .contains("reveille_actor_progress_age_seconds{")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_counted_and_logged_with_its_place() {
+    let telemetry = telemetry();
+    let hooked = telemetry.clone();
+    // The hook belongs to the whole process, so the test looks at its own panic only and puts the old hook back.
+    let before = std::panic::take_hook();
+    install_panic_hook(hooked);
+    let lines = json("info", || {
+        let caught = std::panic::catch_unwind(|| panic!("the floor is missing"));
+        assert!(caught.is_err());
+    });
+    std::panic::set_hook(before);
+
+    let line = lines
+        .iter()
+        .find(|line| line["message"] == "panicked: the floor is missing")
+        .unwrap();
+    assert!(
+        line["location"]
+            .as_str()
+            .unwrap()
+            .contains("telemetry/tests.rs"),
+        "{line}"
+    );
+    assert!(
+        !telemetry
+            .render(Instant::now())
+            .contains("reveille_panics_total 0")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_exposition_names_every_metric_of_the_outer_surface() {
+    let telemetry = telemetry();
+    let (_, _) = (app(&telemetry), tenant(&telemetry));
+    let _actor = telemetry.actor(ActorKind::Janitor, Instant::now());
+    let text = telemetry.render(Instant::now());
+    for name in [
+        "reveille_attempts_total",
+        "reveille_attempt_duration_seconds",
+        "reveille_pushes_open",
+        "reveille_asks_closed_total",
+        "reveille_push_oldest_due_seconds",
+        "reveille_attempts_in_flight",
+        "reveille_checkin_delay_seconds",
+        "reveille_pace_per_second",
+        "reveille_app_paused",
+        "reveille_token_expiry_timestamp_seconds",
+        "reveille_channels",
+        "reveille_actor_restarts_total",
+        "reveille_build_info",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+    }
+}
+
+#[test]
+fn the_catalogue_follows_the_conventions() {
+    let entries = Families::catalogue();
+    for entry in &entries {
+        assert_eq!(
+            entry.kind == "counter",
+            entry.name.ends_with("_total"),
+            "{}",
+            entry.name
+        );
+        assert_eq!(
+            entry.kind == "histogram",
+            entry.buckets.is_some(),
+            "{}",
+            entry.name
+        );
+        assert!(
+            entry.name.starts_with("reveille_") && !entry.help.is_empty(),
+            "{}",
+            entry.name
+        );
+        assert!(
+            entry
+                .labels
+                .iter()
+                .all(|label| !["device", "campaign", "uri"].contains(&label.name))
+        );
+    }
+    let mut names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), entries.len());
+}
+
+#[test]
+fn the_catalogue_changes_only_on_purpose() {
+    let lines: Vec<String> = Families::catalogue()
+        .iter()
+        .map(|entry| {
+            let labels: Vec<&str> = entry.labels.iter().map(|label| label.name).collect();
+            format!("{} {}{{{}}}", entry.kind, entry.name, labels.join(","))
+        })
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn the_reference_page_of_the_metrics_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, reference()).unwrap();
+    }
+    let page = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        page == reference(),
+        "docs/metrics.md is stale: run UPDATE_DOCS=1 cargo test the_reference_page"
+    );
+}

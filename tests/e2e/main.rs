@@ -1,0 +1,4 @@
+//! The broker as a process of its own, over real sockets, against the sandbox.
+
+mod crash;
+mod rig;
