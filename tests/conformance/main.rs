@@ -14,6 +14,9 @@ mod places;
 mod probe;
 mod queues;
 mod records;
+mod on_redis;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
 mod shares;
 mod tally;
 
@@ -186,3 +189,5 @@ macro_rules! suite {
         }
     };
 }
+
+suite!(redis, crate::on_redis::Redis);

@@ -144,7 +144,7 @@ async fn run_batch(
         let answer = Answer::read(answer)?;
         for (queue, first) in queues.iter().zip(answer.firsts) {
             if first >= 0 {
-                core.announce(shard, queue, first);
+                core.announce(shard, queue, first, answer.now);
             }
         }
         let mut values = answer.values.into_iter();
@@ -193,6 +193,7 @@ struct Answer {
     statuses: Vec<u8>,
     values: Vec<Value>,
     firsts: Vec<i64>,
+    now: i64,
 }
 
 impl Answer {
@@ -209,7 +210,9 @@ impl Answer {
             Some(Value::BulkString(statuses)) => statuses,
             _ => return Err(strange()),
         };
-        let (Some(Value::Array(values)), Some(firsts)) = (parts.next(), parts.next()) else {
+        let (Some(Value::Array(values)), Some(firsts), Some(Value::Int(now))) =
+            (parts.next(), parts.next(), parts.next())
+        else {
             return Err(strange());
         };
         let firsts = redis::from_redis_value(firsts).map_err(|_| strange())?;
@@ -217,6 +220,7 @@ impl Answer {
             statuses,
             values,
             firsts,
+            now,
         })
     }
 }
@@ -358,12 +362,12 @@ impl<'a> Tables<'a> {
                 }
             }
         }
-        pack.array(item.events.len() * 3);
+        pack.array(item.events.len() * 4);
         if !item.events.is_empty() {
             let events = self.key(self.core.keys().events(self.shard, tenant));
             for event in &item.events {
-                pack.index(events)
-                    .str(tenant.as_str())
+                pack.index(events).str(tenant.as_str());
+                pack.int(event.time.as_millisecond())
                     .str(&event_text(event));
             }
         }

@@ -83,6 +83,9 @@ impl Documents for RedisStore {
         self.core.open()?;
         let core = &self.core;
         let limit = limit.max(1);
+        if cursor.is_some_and(|last| !last.starts_with(prefix)) {
+            return Err(damaged("unknown cursor"));
+        }
         let from = cursor.map_or_else(|| format!("[{prefix}"), |last| format!("({last}"));
         // Names are ASCII, so this byte comes after all that begin with the prefix.
         let to = [b"(", prefix.as_bytes(), b"\xff"].concat();

@@ -15,6 +15,8 @@ use crate::domain::queue::Queue;
 
 /// Nothing known to be in a shard.
 const NEVER: i64 = i64::MAX;
+/// A clock that has stepped back further than this is believed.
+const STEP_MICROS: i64 = 5_000_000;
 /// How far ahead of the expected time of a server something counts as due, so that no claim comes too early for good.
 const SLACK_MICROS: i64 = 2_000;
 /// Least time between two searches of all shards for one queue.
@@ -40,8 +42,21 @@ pub(super) struct Hints {
     inner: Mutex<Inner>,
 }
 
+/// The first score of a queue in a shard, and when the shard said so.
+#[derive(Clone, Copy)]
+struct First {
+    score: i64,
+    as_of: i64,
+}
+
+/// Nothing is known.
+const UNKNOWN: First = First {
+    score: NEVER,
+    as_of: 0,
+};
+
 struct Inner {
-    firsts: HashMap<Queue, Vec<i64>>,
+    firsts: HashMap<Queue, Vec<First>>,
     clocks: Vec<Option<(i64, Instant)>>,
     searched: HashMap<Queue, Instant>,
 }
@@ -60,36 +75,42 @@ impl Hints {
         }
     }
 
-    /// Notes the first score of a queue in a shard, 0 for none; whether that is news.
-    pub(super) fn tell(&self, shard: usize, queue: &Queue, first_micros: i64) -> bool {
-        let first = if first_micros <= 0 {
+    /// Notes what a shard said at `as_of` (0: just now) is the first score of a queue, 0 for none; whether the whole queue is
+    /// due earlier than was known. What was said before something that is known already is not news.
+    pub(super) fn tell(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) -> bool {
+        let score = if first_micros <= 0 {
             NEVER
         } else {
             first_micros
         };
         let mut inner = self.lock();
-        if let Some(firsts) = inner.firsts.get_mut(queue) {
-            let news = firsts[shard] != first;
-            firsts[shard] = first;
-            if firsts.iter().all(|first| *first == NEVER) {
-                inner.firsts.remove(queue);
-            }
-            return news;
-        }
-        if first == NEVER {
+        if score == NEVER && !inner.firsts.contains_key(queue) {
             return false;
         }
-        let mut firsts = vec![NEVER; self.shards];
-        firsts[shard] = first;
-        inner.firsts.insert(queue.clone(), firsts);
-        true
+        let unknown = || vec![UNKNOWN; self.shards];
+        let firsts = inner.firsts.entry(queue.clone()).or_insert_with(unknown);
+        let known = firsts[shard].as_of;
+        if as_of != 0 && as_of < known && known - as_of < STEP_MICROS {
+            return false;
+        }
+        let earliest = firsts
+            .iter()
+            .map(|first| first.score)
+            .min()
+            .unwrap_or(NEVER);
+        let as_of = if as_of == 0 { known } else { as_of };
+        firsts[shard] = First { score, as_of };
+        if firsts.iter().all(|first| first.score == NEVER) {
+            inner.firsts.remove(queue);
+        }
+        score < earliest
     }
 
     /// Forgets what is known of a shard.
     pub(super) fn forget(&self, shard: usize) {
         self.lock().firsts.retain(|_, firsts| {
-            firsts[shard] = NEVER;
-            firsts.iter().any(|first| *first != NEVER)
+            firsts[shard].score = NEVER;
+            firsts.iter().any(|first| first.score != NEVER)
         });
     }
 
@@ -123,11 +144,12 @@ impl Hints {
             let Some(firsts) = inner.firsts.get(want.queue) else {
                 continue;
             };
-            let due =
-                |shard: &usize| firsts[*shard] <= inner.now(*shard).saturating_add(SLACK_MICROS);
+            let due = |shard: &usize| {
+                firsts[*shard].score <= inner.now(*shard).saturating_add(SLACK_MICROS)
+            };
             let mut shards: Vec<usize> = (0..self.shards).filter(due).collect();
             shards.retain(|shard| !want.asked.contains(shard));
-            shards.sort_by_key(|shard| firsts[*shard]);
+            shards.sort_by_key(|shard| firsts[*shard].score);
             shards.truncate(width.min(want.left));
             let count = shards.len();
             for (i, shard) in shards.into_iter().enumerate() {
@@ -172,24 +194,15 @@ mod tests {
         for shard in 0..3 {
             hints.clock(shard, 1_000_000);
         }
-        hints.tell(0, &queue(), 900_000);
-        hints.tell(1, &queue(), 500_000);
-        hints.tell(2, &queue(), 9_000_000);
-        let open = |left| {
-            Open {
-                want: 0,
-                queue: &queue(),
-                left,
-                asked: &[],
-            }
-            .left
-        };
+        hints.tell(0, &queue(), 900_000, 0);
+        hints.tell(1, &queue(), 500_000, 0);
+        hints.tell(2, &queue(), 9_000_000, 0);
         // when 5 are wanted of at most two shards
         let queue = queue();
         let want = [Open {
             want: 0,
             queue: &queue,
-            left: open(5),
+            left: 5,
             asked: &[],
         }];
         let plan = hints.plan(&want, 2);
@@ -210,7 +223,7 @@ mod tests {
     async fn what_lies_ahead_becomes_due_as_time_passes() {
         let hints = Hints::new(1);
         hints.clock(0, 1_000_000);
-        hints.tell(0, &queue(), 3_000_000);
+        hints.tell(0, &queue(), 3_000_000, 0);
         let queue = queue();
         let want = || {
             [Open {
@@ -232,9 +245,20 @@ mod tests {
         assert!(!hints.should_search(&queue()));
         tokio::time::advance(SEARCH_INTERVAL).await;
         assert!(hints.should_search(&queue()));
-        assert!(hints.tell(1, &queue(), 5));
-        assert!(!hints.tell(1, &queue(), 5));
+        hints.tell(1, &queue(), 5, 0);
         tokio::time::advance(SEARCH_INTERVAL).await;
         assert!(!hints.should_search(&queue()));
+    }
+
+    #[test]
+    fn only_an_earlier_time_of_the_whole_queue_is_news() {
+        let hints = Hints::new(2);
+        assert!(hints.tell(0, &queue(), 50, 1));
+        assert!(!hints.tell(1, &queue(), 60, 1));
+        assert!(hints.tell(1, &queue(), 40, 2));
+        assert!(!hints.tell(1, &queue(), 90, 5));
+        // what the shard said before that comes late
+        assert!(!hints.tell(1, &queue(), 10, 4));
+        assert!(hints.tell(1, &queue(), 10, 6));
     }
 }

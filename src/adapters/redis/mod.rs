@@ -123,6 +123,8 @@ struct Core {
     changed: watch::Sender<u64>,
     reads: Vec<Arc<Gate<ReadJob>>>,
     commits: Vec<Arc<Gate<CommitJob>>>,
+    /// Servers whose announcements are heard.
+    heard: watch::Sender<usize>,
     warnings: probe::Warnings,
     closed: AtomicBool,
 }
@@ -150,19 +152,32 @@ impl RedisStore {
             changed: watch::Sender::new(0),
             reads: (0..shards).map(|_| Arc::new(Gate::default())).collect(),
             commits: (0..shards).map(|_| Arc::new(Gate::default())).collect(),
+            heard: watch::Sender::new(0),
             warnings: probe::Warnings::default(),
             closed: AtomicBool::new(false),
             options,
         });
-        for shard in 0..shards {
-            core.refresh_hints(shard).await?;
-        }
         let home = core.client.home();
         let tasks = vec![
             home.spawn(news::listening(core.clone())).abort_handle(),
             home.spawn(tick::ticking(core.clone())).abort_handle(),
         ];
-        Ok(Arc::new(Self { core, tasks }))
+        let store = Arc::new(Self { core, tasks });
+        store.listening().await?;
+        Ok(store)
+    }
+}
+
+impl RedisStore {
+    /// Waits until nothing that is announced goes unheard.
+    async fn listening(&self) -> Result<(), StoreError> {
+        let servers = self.core.client.holders().len();
+        let mut heard = self.core.heard.subscribe();
+        let all = heard.wait_for(|heard| *heard >= servers);
+        match tokio::time::timeout(START_PATIENCE, all).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(unavailable("redis does not take subscriptions")),
+        }
     }
 }
 
@@ -190,9 +205,10 @@ impl Core {
         }
     }
 
-    /// Notes what a shard has said about a queue and tells listeners if it has changed; 0 means that nothing can be claimed.
-    fn announce(&self, shard: usize, queue: &Queue, first_micros: i64) {
-        if self.hints.tell(shard, queue, first_micros) && first_micros > 0 {
+    /// Notes what a shard said at `as_of` about a queue and tells listeners if it is due earlier than they know; 0 means that
+    /// nothing can be claimed.
+    fn announce(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) {
+        if self.hints.tell(shard, queue, first_micros, as_of) {
             self.wake(queue, first_micros);
         }
     }

@@ -65,7 +65,9 @@ async fn listen_to(core: &Arc<Core>, node: &Arc<Node>) {
         };
         if let Ok(connection) = subscribe(core, node, &places, push).await {
             catch_up(core, &places).await;
+            core.heard.send_modify(|count| *count += 1);
             hear(core, &places, &mut heard, &missed).await;
+            core.heard.send_modify(|count| *count -= 1);
             drop(connection);
         }
         tokio::time::sleep(RETRY).await;
@@ -139,13 +141,16 @@ fn note(core: &Core, places: &[usize], data: &[Value]) {
     else {
         return;
     };
-    for line in String::from_utf8_lossy(text).lines() {
+    let text = String::from_utf8_lossy(text);
+    let mut lines = text.lines();
+    let as_of = lines.next().and_then(|time| time.parse().ok()).unwrap_or(0);
+    for line in lines {
         let mut words = line.splitn(3, ' ');
         match (words.next(), words.next(), words.next()) {
             (Some("due"), Some(first), Some(name)) => {
                 // What a newer broker announces in other words is found by the next sweep.
                 if let (Ok(first), Ok(queue)) = (first.parse(), queue_of(name)) {
-                    core.announce(*place, &queue, first);
+                    core.announce(*place, &queue, first, as_of);
                 }
             }
             (Some("events"), ..) => core.appended.send_modify(|count| *count += 1),

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use secrecy::SecretString;
 
 use super::keys::SHARDS_MAX;
-use crate::ports::clock::Clock;
+use crate::ports::{clock::Clock, queues::LEASE};
 
 /// Shards of a store that says nothing else.
 pub const SHARDS_DEFAULT: usize = 64;
@@ -95,6 +95,8 @@ pub struct RedisOptions {
     pub min_replicas_to_ack: u32,
     /// Longest wait for an answer or for a connection.
     pub timeout: Duration,
+    /// How long claims are valid. Brokers count on [`LEASE`]; tests have no minute to wait.
+    pub lease: Duration,
     /// Events kept for each tenant.
     pub feed_events_max: usize,
     /// How long events are kept.
@@ -159,6 +161,7 @@ impl RedisOptions {
             shards: None,
             min_replicas_to_ack: 0,
             timeout: Duration::from_secs(2),
+            lease: LEASE,
             feed_events_max: 1_000_000,
             feed_age_max: Duration::from_secs(7 * 86_400),
             clock,

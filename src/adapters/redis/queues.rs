@@ -30,7 +30,7 @@ use crate::{
     },
     ports::{
         error::StoreError,
-        queues::{Claimed, LEASE, Queues, Ready, Selector, Wake, Want},
+        queues::{Claimed, Queues, Ready, Selector, Wake, Want},
         records::{Lease, Page, Stored},
     },
 };
@@ -154,7 +154,7 @@ impl Core {
         let ready = queues_in(self, shard, "ready").await?;
         self.hints.forget(shard);
         for (queue, first) in &ready {
-            self.hints.tell(shard, queue, *first);
+            self.hints.tell(shard, queue, *first, 0);
         }
         Ok(ready)
     }
@@ -271,7 +271,7 @@ async fn search(core: &Core, wanted: &[Wanted<'_>]) -> Result<(), StoreError> {
         let firsts: Vec<Option<f64>> =
             redis::from_redis_value(answer).map_err(|_| damaged("ready queues"))?;
         for (queue, first) in unknown.iter().zip(firsts) {
-            core.hints.tell(shard, queue, first.map_or(0, micros_of));
+            core.hints.tell(shard, queue, first.map_or(0, micros_of), 0);
         }
         Ok::<_, StoreError>(())
     });
@@ -286,7 +286,7 @@ async fn claim_part(
     wanted: &[Wanted<'_>],
 ) -> Result<Vec<(usize, i64, Claimed)>, StoreError> {
     let own = |name| core.keys().own(shard, name);
-    let lease_micros = i64::try_from(LEASE.as_micros()).expect("a minute");
+    let lease_micros = i64::try_from(core.options.lease.as_micros()).unwrap_or(i64::MAX);
     let mut call = ScriptCall::new(&CLAIM)
         .key(own("ready"))
         .key(own("asleep"))
@@ -325,7 +325,7 @@ async fn claim_part(
         else {
             return Err(strange());
         };
-        core.hints.tell(shard, queue, first);
+        core.hints.tell(shard, queue, first, now);
         let mut taken = taken.into_iter();
         while let Some(id) = taken.next() {
             let (Some(value), Some(Value::Int(token)), Some(Value::Int(due))) =
@@ -382,10 +382,10 @@ async fn hand_back(
     let mut bytes = pack.into_bytes();
     bytes.extend_from_slice(&entries.into_bytes());
     let answer = core.client.run(shard, call.arg(bytes)).await?;
-    let firsts: Vec<i64> =
+    let (now, firsts): (i64, Vec<i64>) =
         redis::from_redis_value(answer).map_err(|_| damaged("an answer is strange"))?;
     for (queue, first) in queues.iter().zip(firsts) {
-        core.announce(shard, queue, first);
+        core.announce(shard, queue, first, now);
     }
     Ok(())
 }
@@ -406,10 +406,10 @@ async fn park(core: &Core, selector: &Selector, what: &str) -> Result<(), StoreE
             .arg(selector.tenant.as_str())
             .arg(flow.as_str());
         let answer = core.client.run_durably(shard, call).await?;
-        let changed: Vec<(String, i64)> =
+        let (now, changed): (i64, Vec<(String, i64)>) =
             redis::from_redis_value(answer).map_err(|_| damaged("an answer is strange"))?;
         for (name, first) in changed {
-            core.announce(shard, &queue_of(&name)?, first);
+            core.announce(shard, &queue_of(&name)?, first, now);
         }
         Ok::<_, StoreError>(())
     });

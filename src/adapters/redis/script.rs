@@ -76,7 +76,7 @@ scripts! {
     COMMIT_SETTLE = [" flags=allow-oom", "queue.lua", "commit.lua"];
     CLAIM = [" flags=allow-oom", "queue.lua", "claim.lua"];
     HAND_BACK = [" flags=allow-oom", "queue.lua", "hand_back.lua"];
-    PARK = [" flags=allow-oom", "park.lua"];
+    PARK = [" flags=allow-oom", "queue.lua", "park.lua"];
     SWEEP = [" flags=no-writes", "sweep.lua"];
     CENSUS = [" flags=no-writes", "census.lua"];
     BROWSE = [" flags=no-writes", "browse.lua"];

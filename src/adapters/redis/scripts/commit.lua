@@ -4,12 +4,12 @@
 -- batch: {fence or '', epoch, most events kept, queues, lists, counters, items}
 -- queue: see queue.lua; list: {zset key, text key or 0 when the text follows the member}; counter: {hash key, field}
 -- item: {1 dev key, 2 id, 3 expect, 4 change, 5 lease queue, 6 token, 7 from queue, 8 to queue, 9 to score,
---        10 moves {counter, by, ...}, 11 lists {list, put?, score, text, ...}, 12 events {ev key, tenant, text, ...}}
+--        10 moves {counter, by, ...}, 11 lists {list, put?, score, text, ...}, 12 events {ev key, tenant, ms, text, ...}}
 -- expect: '' absent, 8 characters a revision, a number the list that must not hold the device
 -- change: text = the new value, 0 = delete, 1 = keep. Queues of 0 are none.
 -- A value is `revision|record`, or `revision@queue|record` while the device waits in another queue than its record says.
 -- Answer: a status a letter (D done, C conflict, L lease lost, I in the list, M waits in a queue that was not declared), the
--- values for C and L and the queue for M, then for each queue its first score, or 0.
+-- values for C and L and the queue for M, for each queue its first score, 0 if there is nothing to claim, -1 if untouched, the time.
 
 local batch = cmsgpack.unpack(ARGV[1])
 local fence, epoch, events_max = batch[1], batch[2], batch[3]
@@ -39,23 +39,24 @@ for key, ids in pairs(wanted) do
   for j = 1, #ids do kept[asked[j]] = values[j] end
 end
 
--- Where each device waits: the queue that its value names, else the one that the caller named.
-local place, score, misplaced = {}, {}, {}
+-- Where each device waits: the queue that its value names, else the one that the caller named. Nothing is looked up for an
+-- item that leaves the place alone.
+local place, score, misplaced, elsewhere = {}, {}, {}, {}
 local index_of
 wanted, askers = {}, {}
 for i, item in ipairs(items) do
-  local at = item[7]
+  local at = item[5] ~= 0 and item[5] or item[7]
   local value = kept[i]
   if value and string.byte(value, 9) == 64 then
-    if not index_of then
-      index_of = {}
-      for q, queue in ipairs(queues) do index_of[queue[2]] = q end
+    elsewhere[i] = string.match(value, '^@([^|]*)|', 9)
+    if at ~= 0 or item[8] ~= 0 or item[4] == 0 then
+      if not index_of then
+        index_of = {}
+        for q, queue in ipairs(queues) do index_of[queue[2]] = q end
+      end
+      at = index_of[elsewhere[i]] or 0
+      if at == 0 then misplaced[i] = elsewhere[i] end
     end
-    local name = string.match(value, '^@([^|]*)|', 9)
-    at = index_of[name] or 0
-    if at == 0 then misplaced[i] = name end
-  elseif item[5] ~= 0 then
-    at = item[5]
   end
   place[i] = at
   if at ~= 0 then
@@ -105,35 +106,45 @@ local function move_in_list(list, put, at, id, text)
   end
 end
 
-local function apply(i, item)
-  local id, change, to = item[2], item[4], item[8]
-  local at, value = place[i], change
-  local held = item[5] == 0 and score[i] and score[i] % 2 == 1 and score[i] > now
-  local belief = to
-  if held and to ~= 0 then
-    to = at
-  else
-    if at ~= 0 and at ~= to then
-      append(leave, at, id)
-      touched[at] = true
+-- The new value under its revision, naming the queue if the record does not tell it.
+local function named(value, queue)
+  local record = string.match(value, '|.*$', 9)
+  return string.sub(value, 1, 8) .. (queue and '@' .. queue or '') .. record
+end
+
+local function apply_place(i, item)
+  local id, change, from, to, at = item[2], item[4], item[7], item[8], place[i]
+  if item[5] == 0 and change ~= 0 then
+    if from == 0 and to == 0 then
+      return type(change) == 'string' and elsewhere[i] and named(change, elsewhere[i]) or change
     end
-    if to ~= 0 then
-      append(enter, to, string.format('%.0f', item[9]))
-      append(enter, to, id)
-      touched[to] = true
+    local held = score[i] and score[i] % 2 == 1 and score[i] > now
+    if held and to ~= 0 then
+      return type(change) == 'string' and at ~= to and named(change, queues[at][2]) or change
     end
   end
+  if at ~= 0 and at ~= to then
+    append(leave, at, id)
+    touched[at] = true
+  end
+  if to ~= 0 then
+    append(enter, to, string.format('%.0f', item[9]))
+    append(enter, to, id)
+    touched[to] = true
+  end
+  -- A record that stays tells the queue it told before.
   if change == 1 and kept[i] and to ~= 0 and to ~= at then
-    -- The record stays, so its reader will look for the device where it was.
-    value = string.sub(kept[i], 1, 8) .. string.match(kept[i], '|.*$', 9)
-    belief = item[7]
+    return named(kept[i], to ~= from and queues[to][2])
   end
+  return change
+end
+
+local function apply(i, item)
+  local id = item[2]
+  local value = apply_place(i, item)
   if value == 0 then
     append(drop, item[1], id)
   elseif value ~= 1 then
-    if to ~= 0 and to ~= belief then
-      value = string.sub(value, 1, 8) .. '@' .. queues[to][2] .. string.sub(value, 9)
-    end
     append(set, item[1], id)
     append(set, item[1], value)
   end
@@ -142,8 +153,8 @@ local function apply(i, item)
   local l = item[11]
   for j = 1, #l, 4 do move_in_list(lists[l[j]], l[j + 1], l[j + 2], id, l[j + 3]) end
   local e = item[12]
-  for j = 1, #e, 3 do
-    append(appended, e[j], e[j + 2])
+  for j = 1, #e, 4 do
+    append(appended, e[j], string.format('%.0f %.0f', now / 1000, e[j + 2] - math.floor(now / 1000)) .. e[j + 3])
     appended[e[j]].tenant = e[j + 1]
   end
 end
@@ -191,7 +202,8 @@ local news = {}
 for key, texts in pairs(appended) do
   local length = redis.call('RPUSH', KEYS[key], unpack(texts))
   if length == #texts then redis.call('HSETNX', KEYS[4], texts.tenant, 0) end
-  if length > events_max + events_max / 8 then
+  -- The janitor trims; this is for a store that has none.
+  if length > 8 * events_max then
     redis.call('LTRIM', KEYS[key], length - events_max, -1)
     redis.call('HINCRBY', KEYS[4], texts.tenant, length - events_max)
   end
@@ -211,5 +223,5 @@ for q, queue in ipairs(queues) do
     firsts[q] = -1
   end
 end
-publish(ARGV[2], news)
-return {table.concat(statuses), values, firsts}
+publish(ARGV[2], now, news)
+return {table.concat(statuses), values, firsts, now}

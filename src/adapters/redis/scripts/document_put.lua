@@ -19,7 +19,7 @@ end
 if ARGV[4] == '' then
   redis.call('SET', KEYS[1], value)
   redis.call('ZREM', KEYS[3], ARGV[1])
-  redis.call('SPUBLISH', ARGV[5], 'documents')
+  redis.call('SPUBLISH', ARGV[5], '0\ndocuments')
 else
   redis.call('SET', KEYS[1], value, 'PX', ARGV[4])
   redis.call('ZADD', KEYS[3], string.format('%.0f', now + tonumber(ARGV[4])), ARGV[1])

@@ -1,9 +1,11 @@
--- Trims old events. KEYS: 1 events, 2 feed. ARGV: 1 tenant, 2 most events kept, 3 oldest time kept (ms), 4 most events trimmed.
--- An event is `<ms> …`; times of one device rise, those of a shard nearly. Answer: events trimmed.
+-- Trims old events. KEYS: 1 events, 2 feed. ARGV: 1 tenant, 2 most events kept, 3 longest age in ms, 4 most events trimmed.
+-- Answer: events trimmed.
+local time = redis.call('TIME')
+local oldest = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[3])
 local kept = redis.call('LLEN', KEYS[1])
-local trimmed = math.min(math.max(kept - tonumber(ARGV[2]), 0), tonumber(ARGV[4]))
-local oldest = tonumber(ARGV[3])
-while trimmed < kept and trimmed < tonumber(ARGV[4]) do
+local most = math.min(kept, tonumber(ARGV[4]))
+local trimmed = math.min(math.max(kept - tonumber(ARGV[2]), 0), most)
+while trimmed < most do
   local event = redis.call('LINDEX', KEYS[1], trimmed)
   if (tonumber(string.match(event, '^%d+')) or 0) >= oldest then break end
   trimmed = trimmed + 1

@@ -1,6 +1,6 @@
 -- Makes claimed entries due again. KEYS: 1 ready, 2 asleep, 3 parks, then queues.
 -- ARGV: 1 channel for news, 2 MessagePack {queues (see queue.lua), {queue, id, token, score, ...}}.
--- Answer: for each queue its first score, or 0.
+-- Answer: the time, for each queue its first score, or 0.
 
 local batch = cmsgpack.unpack(ARGV[2])
 local queues, claims = batch[1], batch[2]
@@ -20,5 +20,6 @@ for q, queue in ipairs(queues) do
     if not was or first < was then news[#news + 1] = string.format('due %.0f %s', first, queue[2]) end
   end
 end
-publish(ARGV[1], news)
-return firsts
+local now = micros()
+publish(ARGV[1], now, news)
+return {now, firsts}

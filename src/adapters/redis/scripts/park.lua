@@ -1,6 +1,6 @@
 -- Takes queues out of service or puts them back. KEYS: 1 ready, 2 asleep, 3 parks.
 -- ARGV: 1 channel for news, 2 'park' or 'unpark', 3 tenant, 4 flow or ''.
--- Answer: {name, first score or 0 when out of service, ...} of the queues that changed.
+-- Answer: the time, {name, first score or 0 when out of service, ...} of the queues that changed.
 
 local tenant, flow = ARGV[3], ARGV[4]
 local park = flow == '' and tenant or tenant .. ':' .. flow
@@ -36,5 +36,6 @@ for i = 1, #entries, 2 do
     end
   end
 end
-if #news > 0 then redis.call('SPUBLISH', ARGV[1], table.concat(news, '\n')) end
-return changed
+local now = micros()
+publish(ARGV[1], now, news)
+return {now, changed}

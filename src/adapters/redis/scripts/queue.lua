@@ -32,7 +32,7 @@ local function settle_queue(queue)
   return tonumber(first), in_service, tonumber(was)
 end
 
--- Tells all brokers what has become due earlier, and that events were appended.
-local function publish(channel, news)
-  if #news > 0 then redis.call('SPUBLISH', channel, table.concat(news, '\n')) end
+-- Tells all brokers what has become due earlier, and that events were appended; the first line is the time.
+local function publish(channel, now, news)
+  if #news > 0 then redis.call('SPUBLISH', channel, string.format('%.0f\n', now) .. table.concat(news, '\n')) end
 end
