@@ -9,12 +9,12 @@ mod feed;
 mod items;
 mod leases;
 mod lists;
+mod on_redis;
 mod parks;
 mod places;
 mod probe;
 mod queues;
 mod records;
-mod on_redis;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 mod shares;

@@ -97,9 +97,9 @@ impl RedisServer {
     }
 
     fn answers(&self) -> bool {
-        let pong = self.connection().and_then(|mut connection| {
-            redis::cmd("PING").query::<String>(&mut connection)
-        });
+        let pong = self
+            .connection()
+            .and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection));
         pong.is_ok()
     }
 

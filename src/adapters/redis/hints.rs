@@ -75,35 +75,28 @@ impl Hints {
         }
     }
 
-    /// Notes what a shard said at `as_of` (0: just now) is the first score of a queue, 0 for none; whether the whole queue is
-    /// due earlier than was known. What was said before something that is known already is not news.
-    pub(super) fn tell(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) -> bool {
-        let score = if first_micros <= 0 {
-            NEVER
-        } else {
-            first_micros
-        };
-        let mut inner = self.lock();
-        if score == NEVER && !inner.firsts.contains_key(queue) {
-            return false;
-        }
-        let unknown = || vec![UNKNOWN; self.shards];
-        let firsts = inner.firsts.entry(queue.clone()).or_insert_with(unknown);
-        let known = firsts[shard].as_of;
-        if as_of != 0 && as_of < known && known - as_of < STEP_MICROS {
-            return false;
-        }
-        let earliest = firsts
-            .iter()
-            .map(|first| first.score)
-            .min()
-            .unwrap_or(NEVER);
-        let as_of = if as_of == 0 { known } else { as_of };
-        firsts[shard] = First { score, as_of };
-        if firsts.iter().all(|first| first.score == NEVER) {
-            inner.firsts.remove(queue);
-        }
-        score < earliest
+    /// Notes the first score of a queue in a shard, 0 for none, as the shard said at `as_of`, 0 for just now.
+    pub(super) fn tell(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) {
+        let _before = self
+            .lock()
+            .set(self.shards, shard, queue, (first_micros, as_of));
+    }
+
+    /// Notes that a queue's first score in a shard has moved forward; whether the whole queue is due earlier for it. False
+    /// when it has been said before, or when the shard has said something since.
+    pub(super) fn moved(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) -> bool {
+        let before = self
+            .lock()
+            .set(self.shards, shard, queue, (first_micros, as_of));
+        before.is_some_and(|before| first_micros < before.others)
+    }
+
+    /// Notes a first score that was come across; whether it should have been told before.
+    pub(super) fn found(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) -> bool {
+        let before = self
+            .lock()
+            .set(self.shards, shard, queue, (first_micros, as_of));
+        before.is_some_and(|before| first_micros < before.own.min(before.others))
     }
 
     /// Forgets what is known of a shard.
@@ -168,7 +161,50 @@ impl Hints {
     }
 }
 
+/// What was known of a queue before.
+struct Before {
+    own: i64,
+    others: i64,
+}
+
 impl Inner {
+    /// Notes a first score and when it was said, unless something later is known already.
+    fn set(
+        &mut self,
+        shards: usize,
+        shard: usize,
+        queue: &Queue,
+        said: (i64, i64),
+    ) -> Option<Before> {
+        let score = if said.0 <= 0 { NEVER } else { said.0 };
+        if score == NEVER && !self.firsts.contains_key(queue) {
+            return None;
+        }
+        let firsts = self
+            .firsts
+            .entry(queue.clone())
+            .or_insert_with(|| vec![UNKNOWN; shards]);
+        let First {
+            score: own,
+            as_of: known,
+        } = firsts[shard];
+        let late = said.1 != 0 && said.1 <= known && known - said.1 < STEP_MICROS;
+        if late {
+            return None;
+        }
+        let others = firsts
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != shard);
+        let others = others.map(|(_, first)| first.score).min().unwrap_or(NEVER);
+        let as_of = if said.1 == 0 { known } else { said.1 };
+        firsts[shard] = First { score, as_of };
+        if score == NEVER && others == NEVER {
+            self.firsts.remove(queue);
+        }
+        Some(Before { own, others })
+    }
+
     /// The time in a shard, in µs; the end of time while nothing is known, so that all counts as due.
     fn now(&self, shard: usize) -> i64 {
         let Some((micros, at)) = self.clocks[shard] else {
@@ -251,14 +287,27 @@ mod tests {
     }
 
     #[test]
-    fn only_an_earlier_time_of_the_whole_queue_is_news() {
+    fn a_queue_moves_forward_when_no_other_shard_is_as_early() {
         let hints = Hints::new(2);
-        assert!(hints.tell(0, &queue(), 50, 1));
-        assert!(!hints.tell(1, &queue(), 60, 1));
-        assert!(hints.tell(1, &queue(), 40, 2));
-        assert!(!hints.tell(1, &queue(), 90, 5));
-        // what the shard said before that comes late
-        assert!(!hints.tell(1, &queue(), 10, 4));
-        assert!(hints.tell(1, &queue(), 10, 6));
+        assert!(hints.moved(0, &queue(), 50, 1));
+        assert!(!hints.moved(1, &queue(), 60, 1));
+        assert!(hints.moved(1, &queue(), 40, 2));
+        // said twice
+        assert!(!hints.moved(1, &queue(), 40, 2));
+        // what the shard said before something that is known comes late
+        hints.tell(1, &queue(), 90, 5);
+        assert!(!hints.moved(1, &queue(), 10, 4));
+        // a shard may say again what this broker has not tried yet
+        assert!(hints.moved(1, &queue(), 10, 6));
+        assert!(hints.moved(1, &queue(), 10, 7));
+    }
+
+    #[test]
+    fn what_a_sweep_finds_is_news_only_if_it_was_not_known() {
+        let hints = Hints::new(2);
+        assert!(hints.found(0, &queue(), 50, 1));
+        assert!(!hints.found(0, &queue(), 50, 2));
+        assert!(!hints.found(1, &queue(), 60, 2));
+        assert!(hints.found(1, &queue(), 40, 3));
     }
 }

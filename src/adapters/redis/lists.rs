@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use super::{
     Core, RedisStore,
-    batch::text_apart,
     errors::damaged,
     records::device,
     script::{LIST_FIND, LIST_PAGE, ScriptCall},
+    tables::text_apart,
 };
 use crate::{
     domain::id::{DeviceId, DeviceKey, TenantId},
@@ -31,17 +31,23 @@ impl Lists for RedisStore {
     ) -> Result<Page<Member>, StoreError> {
         self.core.open()?;
         let place = Place { tenant, list };
-        let (shard, after) = read_cursor(cursor, self.core.shards())?;
+        let (mut shard, mut after) = read_cursor(cursor, self.core.shards())?;
         let limit = limit.clamp(1, 1024);
-        let items = page(&self.core, shard, &place, after.as_ref(), limit).await?;
-        let next = match items.last() {
-            Some(last) if items.len() == limit => {
-                Some(format!("{shard}/{}/{}", last.score, last.device))
+        let mut items = Vec::new();
+        loop {
+            let left = limit - items.len();
+            let mut found = page(&self.core, shard, &place, after.as_ref(), left).await?;
+            let shard_ends = found.len() < left;
+            items.append(&mut found);
+            if let Some(last) = items.last().filter(|_| !shard_ends) {
+                let next = Some(format!("{shard}/{}/{}", last.score, last.device));
+                return Ok(Page { items, next });
             }
-            _ if shard + 1 < self.core.shards() => Some(format!("{}//", shard + 1)),
-            _ => None,
-        };
-        Ok(Page { items, next })
+            (shard, after) = (shard + 1, None);
+            if shard == self.core.shards() {
+                return Ok(Page { items, next: None });
+            }
+        }
     }
 
     async fn find(

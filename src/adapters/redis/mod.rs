@@ -5,10 +5,12 @@
 //! leases and what is due. `docs/redis.md` has the table of keys.
 
 mod batch;
+mod claim;
 mod client;
 mod documents;
 mod errors;
 mod feed;
+mod firsts;
 mod gather;
 mod hints;
 mod keys;
@@ -18,6 +20,7 @@ mod lists;
 mod news;
 mod options;
 mod pack;
+mod pages;
 mod probe;
 mod queues;
 mod reading;
@@ -25,6 +28,7 @@ mod records;
 mod replicas;
 mod script;
 mod shares;
+mod tables;
 mod tally;
 mod tick;
 mod topology;
@@ -205,10 +209,9 @@ impl Core {
         }
     }
 
-    /// Notes what a shard said at `as_of` about a queue and tells listeners if it is due earlier than they know; 0 means that
-    /// nothing can be claimed.
+    /// Notes that a queue's first time in a shard has moved forward, and tells listeners if that concerns the whole queue.
     fn announce(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) {
-        if self.hints.tell(shard, queue, first_micros, as_of) {
+        if self.hints.moved(shard, queue, first_micros, as_of) {
             self.wake(queue, first_micros);
         }
     }

@@ -8,19 +8,18 @@ use std::collections::{BTreeMap, HashMap};
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
-use redis::Value;
 use tokio::sync::broadcast;
 
 use super::{
-    Core, RedisStore,
-    batch::pack_queue,
-    due_score,
+    Core, RedisStore, claim, due_score,
     errors::damaged,
-    hints::{Open, Share},
+    firsts::Firsts,
     pack::Pack,
-    reading::{stored, stored_value},
-    records::{device, next_cursor, read_cursor},
-    script::{BROWSE, CENSUS, CLAIM, HAND_BACK, PARK, ScriptCall},
+    pages::{Place, fill},
+    reading::stored,
+    records::device,
+    script::{BROWSE, CENSUS, HAND_BACK, PARK, ScriptCall},
+    tables::pack_queue,
     time_of,
 };
 use crate::{
@@ -34,11 +33,6 @@ use crate::{
         records::{Lease, Page, Stored},
     },
 };
-
-/// Entries that one shard is asked for at least, where there are as many.
-const CHUNK: usize = 64;
-/// Most entries of one queue in a claim.
-const LIMIT_MAX: usize = 256;
 
 #[async_trait]
 impl Queues for RedisStore {
@@ -61,7 +55,7 @@ impl Queues for RedisStore {
 
     async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
         self.core.open()?;
-        claim(&self.core, wants).await
+        claim::claim(&self.core, wants).await
     }
 
     async fn hand_back(
@@ -70,11 +64,11 @@ impl Queues for RedisStore {
     ) -> Result<(), StoreError> {
         self.core.open()?;
         let mut parts: BTreeMap<usize, Vec<_>> = BTreeMap::new();
-        for claim in claims {
+        for claimed in claims {
             parts
-                .entry(self.core.keys().shard_of(&claim.0))
+                .entry(self.core.keys().shard_of(&claimed.0))
                 .or_default()
-                .push(claim);
+                .push(claimed);
         }
         let parts = parts
             .into_iter()
@@ -103,23 +97,22 @@ impl Queues for RedisStore {
         limit: usize,
     ) -> Result<Page<(DeviceId, Stored)>, StoreError> {
         self.core.open()?;
-        let shards = self.core.shards();
-        let (shard, at) = read_cursor(cursor, shards)?;
-        let call = ScriptCall::new(&BROWSE)
-            .key(self.core.keys().queue(shard, queue))
-            .key(self.core.keys().devices(shard, &queue.tenant))
-            .arg(at.to_string())
-            .arg(limit.to_string());
-        let answer = self.core.client.run(shard, call).await?;
-        let (at, pairs): (u64, Vec<(String, Vec<u8>)>) =
-            redis::from_redis_value(answer).map_err(|_| damaged("queue"))?;
-        let items = pairs
-            .into_iter()
-            .map(|(id, value)| Ok((device(&id)?, stored(value)?)));
-        Ok(Page {
-            items: items.collect::<Result<_, StoreError>>()?,
-            next: next_cursor(shard, at, shards),
-        })
+        let core = &self.core;
+        let part = |place: Place| async move {
+            let call = ScriptCall::new(&BROWSE)
+                .key(core.keys().queue(place.shard, queue))
+                .key(core.keys().devices(place.shard, &queue.tenant))
+                .arg(place.at.to_string())
+                .arg(limit.to_string());
+            let answer = core.client.run(place.shard, call).await?;
+            let (at, pairs): (u64, Vec<(String, Vec<u8>)>) =
+                redis::from_redis_value(answer).map_err(|_| damaged("queue"))?;
+            let found = pairs
+                .into_iter()
+                .map(|(id, value)| Ok((device(&id)?, stored(value)?)));
+            Ok((at, found.collect::<Result<_, StoreError>>()?))
+        };
+        fill(cursor, core.shards(), limit, part).await
     }
 
     async fn census(&self) -> Result<Vec<(Ready, u64)>, StoreError> {
@@ -191,161 +184,6 @@ pub(super) fn micros_of(score: f64) -> i64 {
     score.round() as i64
 }
 
-/// The queue, how much is still wanted, and which shards have been asked.
-struct Wanted<'a> {
-    queue: &'a Queue,
-    left: usize,
-    asked: Vec<usize>,
-}
-
-async fn claim(core: &Core, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
-    let mut wanted: Vec<Wanted<'_>> = wants
-        .iter()
-        .map(|want| Wanted {
-            queue: &want.queue,
-            left: want.limit.min(LIMIT_MAX),
-            asked: Vec::new(),
-        })
-        .collect();
-    search(core, &wanted).await?;
-    let most = wanted.iter().map(|want| want.left).max().unwrap_or(0);
-    let mut width = most.div_ceil(CHUNK).max(1);
-    let mut claimed: Vec<(i64, Claimed)> = Vec::new();
-    loop {
-        let open: Vec<Open<'_>> = wanted
-            .iter()
-            .enumerate()
-            .filter(|(_, want)| want.left > 0)
-            .map(|(i, want)| Open {
-                want: i,
-                queue: want.queue,
-                left: want.left,
-                asked: &want.asked,
-            })
-            .collect();
-        let plan = core.hints.plan(&open, width);
-        if plan.is_empty() {
-            break;
-        }
-        let parts = plan
-            .iter()
-            .map(|(shard, shares)| claim_part(core, *shard, shares, &wanted));
-        let parts = join_all(parts).await;
-        for ((shard, shares), part) in plan.iter().zip(parts) {
-            let part = match part {
-                Ok(part) => part,
-                // What has been claimed elsewhere must not be lost with it.
-                Err(_) if !claimed.is_empty() => Vec::new(),
-                Err(error) if plan.len() == 1 => return Err(error),
-                Err(_) => Vec::new(),
-            };
-            for share in shares {
-                wanted[share.want].asked.push(*shard);
-            }
-            for (want, due, taken) in part {
-                wanted[want].left = wanted[want].left.saturating_sub(1);
-                claimed.push((due, taken));
-            }
-        }
-        width *= 2;
-    }
-    claimed.sort_by_key(|(due, _)| *due);
-    Ok(claimed.into_iter().map(|(_, taken)| taken).collect())
-}
-
-/// Looks in every shard for queues about which nothing is known.
-async fn search(core: &Core, wanted: &[Wanted<'_>]) -> Result<(), StoreError> {
-    let unknown: Vec<&Queue> = wanted
-        .iter()
-        .map(|want| want.queue)
-        .filter(|queue| core.hints.should_search(queue))
-        .collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
-    let searches = (0..core.shards()).map(async |shard| {
-        let mut command = redis::cmd("ZMSCORE");
-        command.arg(core.keys().own(shard, "ready")).arg(&names);
-        let answer = core.client.run(shard, command).await?;
-        let firsts: Vec<Option<f64>> =
-            redis::from_redis_value(answer).map_err(|_| damaged("ready queues"))?;
-        for (queue, first) in unknown.iter().zip(firsts) {
-            core.hints.tell(shard, queue, first.map_or(0, micros_of), 0);
-        }
-        Ok::<_, StoreError>(())
-    });
-    join_all(searches).await.into_iter().collect()
-}
-
-/// What a shard gives: the want, the score before, the claim.
-async fn claim_part(
-    core: &Core,
-    shard: usize,
-    shares: &[Share],
-    wanted: &[Wanted<'_>],
-) -> Result<Vec<(usize, i64, Claimed)>, StoreError> {
-    let own = |name| core.keys().own(shard, name);
-    let lease_micros = i64::try_from(core.options.lease.as_micros()).unwrap_or(i64::MAX);
-    let mut call = ScriptCall::new(&CLAIM)
-        .key(own("ready"))
-        .key(own("asleep"))
-        .key(own("parks"))
-        .key(own("meta"))
-        .number(lease_micros);
-    for share in shares {
-        let queue = wanted[share.want].queue;
-        call = call.key(core.keys().queue(shard, queue));
-        call = call.key(core.keys().devices(shard, &queue.tenant));
-        let devices = call.keys.len();
-        let texts = [
-            (devices - 1).to_string(),
-            queue.to_string(),
-            devices.to_string(),
-        ];
-        for text in texts {
-            call = call.arg(text);
-        }
-        call = call.arg(share.limit.to_string());
-    }
-    let answer = core.client.run(shard, call).await?;
-    let strange = || damaged("a claim's answer is strange");
-    let Value::Array(parts) = answer else {
-        return Err(strange());
-    };
-    let mut parts = parts.into_iter();
-    let (Some(Value::Int(now)), Some(Value::Int(step))) = (parts.next(), parts.next()) else {
-        return Err(strange());
-    };
-    core.note_clock(shard, now, step);
-    let mut claimed = Vec::new();
-    for share in shares {
-        let queue = wanted[share.want].queue;
-        let (Some(Value::Int(first)), Some(Value::Array(taken))) = (parts.next(), parts.next())
-        else {
-            return Err(strange());
-        };
-        core.hints.tell(shard, queue, first, now);
-        let mut taken = taken.into_iter();
-        while let Some(id) = taken.next() {
-            let (Some(value), Some(Value::Int(token)), Some(Value::Int(due))) =
-                (taken.next(), taken.next(), taken.next())
-            else {
-                return Err(strange());
-            };
-            let id: String = redis::from_redis_value(id).map_err(|_| strange())?;
-            let lease = Lease {
-                queue: queue.clone(),
-                token: u64::try_from(token).map_err(|_| strange())?,
-            };
-            let key = DeviceKey::new(queue.tenant.clone(), device(&id)?);
-            let stored = stored_value(value)?;
-            claimed.push((share.want, due, Claimed { key, lease, stored }));
-        }
-    }
-    Ok(claimed)
-}
-
 async fn hand_back(
     core: &Core,
     shard: usize,
@@ -382,11 +220,7 @@ async fn hand_back(
     let mut bytes = pack.into_bytes();
     bytes.extend_from_slice(&entries.into_bytes());
     let answer = core.client.run(shard, call.arg(bytes)).await?;
-    let (now, firsts): (i64, Vec<i64>) =
-        redis::from_redis_value(answer).map_err(|_| damaged("an answer is strange"))?;
-    for (queue, first) in queues.iter().zip(firsts) {
-        core.announce(shard, queue, first, now);
-    }
+    Firsts::read(answer)?.note(core, shard, &queues);
     Ok(())
 }
 
@@ -409,7 +243,11 @@ async fn park(core: &Core, selector: &Selector, what: &str) -> Result<(), StoreE
         let (now, changed): (i64, Vec<(String, i64)>) =
             redis::from_redis_value(answer).map_err(|_| damaged("an answer is strange"))?;
         for (name, first) in changed {
-            core.announce(shard, &queue_of(&name)?, first, now);
+            let queue = queue_of(&name)?;
+            match first {
+                0 => core.hints.tell(shard, &queue, 0, now),
+                first => core.announce(shard, &queue, first, now),
+            }
         }
         Ok::<_, StoreError>(())
     });

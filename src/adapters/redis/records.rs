@@ -13,6 +13,7 @@ use super::{
     Core, RedisStore,
     batch::CommitJob,
     errors::{damaged, unavailable},
+    pages::{Place, fill},
     reading::{ReadJob, stored},
     script::{RAISE_FENCE, ScriptCall},
 };
@@ -64,46 +65,22 @@ impl Records for RedisStore {
         limit: usize,
     ) -> Result<Page<(DeviceId, Stored)>, StoreError> {
         self.core.open()?;
-        let shards = self.core.shards();
-        let (shard, at) = read_cursor(cursor, shards)?;
-        let mut command = redis::cmd("HSCAN");
-        command
-            .arg(self.core.keys().devices(shard, tenant))
-            .arg(at)
-            .arg("COUNT")
-            .arg(limit);
-        let answer = self.core.client.run(shard, command).await?;
-        let (at, fields): (u64, Vec<(String, Vec<u8>)>) =
-            redis::from_redis_value(answer).map_err(|_| damaged("device hash"))?;
-        let items = fields
-            .into_iter()
-            .map(|(id, value)| Ok((device(&id)?, stored(value)?)));
-        Ok(Page {
-            items: items.collect::<Result<_, StoreError>>()?,
-            next: next_cursor(shard, at, shards),
-        })
-    }
-}
-
-/// Reads `shard.position`.
-pub(super) fn read_cursor(cursor: Option<&str>, shards: usize) -> Result<(usize, u64), StoreError> {
-    let Some(cursor) = cursor else {
-        return Ok((0, 0));
-    };
-    let parts = cursor
-        .split_once('.')
-        .and_then(|(shard, at)| Some((shard.parse::<usize>().ok()?, at.parse::<u64>().ok()?)));
-    parts
-        .filter(|(shard, _)| *shard < shards)
-        .ok_or_else(|| damaged("unknown cursor"))
-}
-
-/// Where to go on after a part of a shard; 0 is its end.
-pub(super) fn next_cursor(shard: usize, at: u64, shards: usize) -> Option<String> {
-    match at {
-        0 if shard + 1 == shards => None,
-        0 => Some(format!("{}.0", shard + 1)),
-        at => Some(format!("{shard}.{at}")),
+        let core = &self.core;
+        let part = |place: Place| async move {
+            let mut command = redis::cmd("HSCAN");
+            command
+                .arg(core.keys().devices(place.shard, tenant))
+                .arg(place.at);
+            command.arg("COUNT").arg(limit);
+            let answer = core.client.run(place.shard, command).await?;
+            let (at, fields): (u64, Vec<(String, Vec<u8>)>) =
+                redis::from_redis_value(answer).map_err(|_| damaged("device hash"))?;
+            let found = fields
+                .into_iter()
+                .map(|(id, value)| Ok((device(&id)?, stored(value)?)));
+            Ok((at, found.collect::<Result<_, StoreError>>()?))
+        };
+        fill(cursor, core.shards(), limit, part).await
     }
 }
 

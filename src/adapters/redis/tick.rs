@@ -81,7 +81,10 @@ async fn sweep(core: &Core, shard: usize) -> Result<(), StoreError> {
     while let (Some(name), Some(first)) = (due.next(), due.next()) {
         let name: String = redis::from_redis_value(name).map_err(|_| strange())?;
         let first: i64 = redis::from_redis_value(first).map_err(|_| strange())?;
-        core.announce(shard, &queue_of(&name)?, first, now);
+        let queue = queue_of(&name)?;
+        if core.hints.found(shard, &queue, first, now) {
+            core.wake(&queue, first);
+        }
     }
     Ok(())
 }

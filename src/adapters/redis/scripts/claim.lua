@@ -42,7 +42,7 @@ for a = 2, #ARGV, 4 do
       if #held > 0 then redis.call('ZADD', queue, unpack(held)) end
       if #gone > 0 then redis.call('ZREM', queue, unpack(gone)) end
     end
-    first = settle_queue({tonumber(ARGV[a]), name, '', ''}) or 0
+    first = settle_queue(0, {tonumber(ARGV[a]), name, '', ''}, {}, {})
   end
   answer[#answer + 1] = first
   answer[#answer + 1] = taken

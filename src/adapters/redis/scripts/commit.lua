@@ -9,7 +9,7 @@
 -- change: text = the new value, 0 = delete, 1 = keep. Queues of 0 are none.
 -- A value is `revision|record`, or `revision@queue|record` while the device waits in another queue than its record says.
 -- Answer: a status a letter (D done, C conflict, L lease lost, I in the list, M waits in a queue that was not declared), the
--- values for C and L and the queue for M, for each queue its first score, 0 if there is nothing to claim, -1 if untouched, the time.
+-- values for C and L and the queue for M, {time, first score of each queue (0 nothing to claim, -1 untouched), queues that moved forward}.
 
 local batch = cmsgpack.unpack(ARGV[1])
 local fence, epoch, events_max = batch[1], batch[2], batch[3]
@@ -210,18 +210,12 @@ for key, texts in pairs(appended) do
   if #news == 0 then news[1] = 'events' end
 end
 
-local firsts = {}
+local firsts, forward = {}, {}
 for q, queue in ipairs(queues) do
-  firsts[q] = 0
+  firsts[q] = -1
   if touched[q] then
-    local first, in_service, was = settle_queue(queue)
-    if first and in_service then
-      firsts[q] = first
-      if not was or first < was then news[#news + 1] = string.format('due %.0f %s', first, queue[2]) end
-    end
-  else
-    firsts[q] = -1
+    firsts[q] = settle_queue(q, queue, news, forward)
   end
 end
 publish(ARGV[2], now, news)
-return {table.concat(statuses), values, firsts, now}
+return {table.concat(statuses), values, {now, firsts, forward}}

@@ -1,6 +1,6 @@
 -- Makes claimed entries due again. KEYS: 1 ready, 2 asleep, 3 parks, then queues.
 -- ARGV: 1 channel for news, 2 MessagePack {queues (see queue.lua), {queue, id, token, score, ...}}.
--- Answer: the time, for each queue its first score, or 0.
+-- Answer: the time, for each queue its first score or 0, the queues that moved forward.
 
 local batch = cmsgpack.unpack(ARGV[2])
 local queues, claims = batch[1], batch[2]
@@ -11,15 +11,8 @@ for i = 1, #claims, 4 do
     redis.call('ZADD', key, string.format('%.0f', claims[i + 3]), claims[i + 1])
   end
 end
-local firsts, news = {}, {}
-for q, queue in ipairs(queues) do
-  local first, in_service, was = settle_queue(queue)
-  firsts[q] = 0
-  if first and in_service then
-    firsts[q] = first
-    if not was or first < was then news[#news + 1] = string.format('due %.0f %s', first, queue[2]) end
-  end
-end
+local firsts, forward, news = {}, {}, {}
+for q, queue in ipairs(queues) do firsts[q] = settle_queue(q, queue, news, forward) end
 local now = micros()
 publish(ARGV[1], now, news)
-return {now, firsts}
+return {now, firsts, forward}

@@ -6,30 +6,33 @@ local function micros()
   return time[1] * 1000000 + time[2]
 end
 
--- queue: {key index, name, park of the tenant or '', park of the flow}; timer lanes have no parks.
--- Returns the first score (nil if the queue is empty), whether the queue is in service, and its first score before.
-local function settle_queue(queue)
+-- Brings queue number q in line; {key index, name, park of the tenant or '', park of the flow}, timer lanes have no parks.
+-- Returns its first score if it can be claimed from, else 0; one that moved forward is noted in news and forward.
+local function settle_queue(q, queue, news, forward)
   local name = queue[2]
   local first = redis.call('ZRANGE', KEYS[queue[1]], 0, 0, 'WITHSCORES')[2]
   local was = redis.call('ZSCORE', KEYS[1], name)
-  local set, in_service = KEYS[1], true
+  local set = KEYS[1]
   if not was then
     was = redis.call('ZSCORE', KEYS[2], name)
     if was then
-      set, in_service = KEYS[2], false
+      set = KEYS[2]
     elseif first and queue[3] ~= '' then
       local parked = redis.call('SMISMEMBER', KEYS[3], queue[3], queue[4])
-      if parked[1] == 1 or parked[2] == 1 then
-        set, in_service = KEYS[2], false
-      end
+      if parked[1] == 1 or parked[2] == 1 then set = KEYS[2] end
     end
   end
   if not first then
     if was then redis.call('ZREM', set, name) end
-    return nil, in_service, nil
+    return 0
   end
   if first ~= was then redis.call('ZADD', set, first, name) end
-  return tonumber(first), in_service, tonumber(was)
+  if set == KEYS[2] then return 0 end
+  if not was or tonumber(first) < tonumber(was) then
+    news[#news + 1] = string.format('due %.0f %s', tonumber(first), name)
+    forward[#forward + 1] = q
+  end
+  return tonumber(first)
 end
 
 -- Tells all brokers what has become due earlier, and that events were appended; the first line is the time.
