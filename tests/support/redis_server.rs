@@ -53,6 +53,11 @@ impl RedisServer {
             .extend(arguments.iter().map(|a| (*a).to_owned()));
     }
 
+    /// Writes the configuration file, which the server may write to later.
+    pub fn configure(&self, text: &str) {
+        std::fs::write(self.folder.path().join("redis.conf"), text).unwrap();
+    }
+
     /// Starts the process and waits until it answers.
     pub fn run(&mut self) {
         self.spawn();
@@ -67,12 +72,12 @@ impl RedisServer {
         // A configuration file lets Sentinels and cluster nodes write theirs.
         let file = self.folder.path().join("redis.conf");
         if !file.exists() {
-            std::fs::write(&file, "").unwrap();
+            self.configure("save \"\"\n");
         }
         command
             .arg(&file)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--daemonize", "no", "--dir"])
+            .args(["--daemonize", "no", "--dir"])
             .arg(self.folder.path())
             .args(&self.arguments)
             .stdin(Stdio::null())

@@ -1,5 +1,7 @@
 //! Claims: which shards are asked for how much, and what they give.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 use redis::Value;
 
@@ -33,7 +35,7 @@ struct Wanted<'a> {
     asked: Vec<usize>,
 }
 
-pub(super) async fn claim(core: &Core, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
+pub(super) async fn claim(core: &Arc<Core>, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
     let mut wanted: Vec<Wanted<'_>> = wants
         .iter()
         .map(|want| Wanted {
@@ -89,7 +91,7 @@ pub(super) async fn claim(core: &Core, wants: &[Want]) -> Result<Vec<Claimed>, S
 }
 
 /// Looks in every shard for queues about which nothing is known.
-async fn search(core: &Core, wanted: &[Wanted<'_>]) -> Result<(), StoreError> {
+async fn search(core: &Arc<Core>, wanted: &[Wanted<'_>]) -> Result<(), StoreError> {
     let unknown: Vec<&Queue> = wanted
         .iter()
         .map(|want| want.queue)
@@ -115,7 +117,7 @@ async fn search(core: &Core, wanted: &[Wanted<'_>]) -> Result<(), StoreError> {
 
 /// What a shard gives: the want, the score before, the claim.
 async fn claim_part(
-    core: &Core,
+    core: &Arc<Core>,
     shard: usize,
     shares: &[Share],
     wanted: &[Wanted<'_>],
@@ -127,6 +129,7 @@ async fn claim_part(
         .key(own("asleep"))
         .key(own("parks"))
         .key(own("meta"))
+        .key(own("lower"))
         .number(lease_micros);
     for share in shares {
         let queue = wanted[share.want].queue;

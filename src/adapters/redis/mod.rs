@@ -28,6 +28,7 @@ mod records;
 mod replicas;
 mod script;
 mod shares;
+mod step;
 mod tables;
 mod tally;
 mod tick;

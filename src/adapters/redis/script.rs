@@ -75,6 +75,7 @@ scripts! {
     /// Commits outcomes.
     COMMIT_SETTLE = [" flags=allow-oom", "queue.lua", "commit.lua"];
     CLAIM = [" flags=allow-oom", "queue.lua", "claim.lua"];
+    LOWER = [" flags=allow-oom", "queue.lua", "lower.lua"];
     HAND_BACK = [" flags=allow-oom", "queue.lua", "hand_back.lua"];
     PARK = [" flags=allow-oom", "queue.lua", "park.lua"];
     SWEEP = [" flags=no-writes", "sweep.lua"];

@@ -14,6 +14,7 @@ use super::{
     probe::Subject,
     queues::queue_of,
     script::{SWEEP, ScriptCall},
+    step,
 };
 use crate::ports::error::StoreError;
 
@@ -21,8 +22,6 @@ use crate::ports::error::StoreError;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Most queues of a shard that one sweep tells of.
 const QUEUES_MAX: usize = 64;
-/// Difference between the clocks of Redis and of this broker that an operator should know of.
-const CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
 
 /// Ticks for ever.
 pub(super) async fn ticking(core: Arc<Core>) {
@@ -69,13 +68,13 @@ async fn read_epoch(core: &Core) -> Result<u64, StoreError> {
 async fn sweep(core: &Core, shard: usize) -> Result<(), StoreError> {
     let call = ScriptCall::new(&SWEEP)
         .key(core.keys().own(shard, "ready"))
-        .key(core.keys().own(shard, "meta"))
+        .key(core.keys().own(shard, "lower"))
         .arg(QUEUES_MAX.to_string());
     let answer = core.client.run(shard, call).await?;
     let strange = || damaged("a sweep's answer is strange");
-    let (now, _seen, due): (i64, i64, Vec<Value>) =
+    let (now, lower, due): (i64, u64, Vec<Value>) =
         redis::from_redis_value(answer).map_err(|_| strange())?;
-    core.note_clock(shard, now, 0);
+    core.hints.clock(shard, now);
     core.compare_clocks(now);
     let mut due = due.into_iter();
     while let (Some(name), Some(first)) = (due.next(), due.next()) {
@@ -86,30 +85,8 @@ async fn sweep(core: &Core, shard: usize) -> Result<(), StoreError> {
             core.wake(&queue, first);
         }
     }
+    if lower > 0 {
+        step::lower(core, shard).await?;
+    }
     Ok(())
-}
-
-impl Core {
-    /// Notes the time in a shard; `step_micros` is how far its clock has stepped back.
-    pub(super) fn note_clock(&self, shard: usize, now_micros: i64, step_micros: i64) {
-        self.hints.clock(shard, now_micros);
-        if step_micros > 0 {
-            let seconds = step_micros / 1_000_000;
-            (self.options.alarm)(&format!(
-                "redis's clock has stepped back by {seconds} s in shard {shard}: some pushes are repeated"
-            ));
-        }
-    }
-
-    fn compare_clocks(&self, redis_micros: i64) {
-        let ours = self.options.clock.now().as_microsecond();
-        let difference = Duration::from_micros(ours.abs_diff(redis_micros));
-        let warning = (difference > CLOCK_DIFFERENCE).then(|| {
-            format!(
-                "the clocks of redis and of this broker differ by {} s",
-                difference.as_secs()
-            )
-        });
-        self.warn(Subject::Clocks, warning);
-    }
 }

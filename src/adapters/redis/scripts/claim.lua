@@ -1,4 +1,4 @@
--- Takes what is due, under a lease. KEYS: 1 ready, 2 asleep, 3 parks, 4 meta, then queues and device hashes by index.
+-- Takes what is due, under a lease. KEYS: 1 ready, 2 asleep, 3 parks, 4 meta, 5 lower, then queues and device hashes by index.
 -- ARGV: 1 lease in µs, then for each queue: key, name, device key, most entries.
 -- The lease is the entry's score: an odd number of µs, unique in the shard, after which the entry is due again.
 -- Answer: the time, the step back of the clock since the last claim or 0, then for each queue its first score (0 if empty or not
@@ -8,7 +8,16 @@ local now = micros()
 local step = 0
 local seen = redis.call('HMGET', KEYS[4], 'clock', 'token')
 local clock, token = tonumber(seen[1] or '0'), tonumber(seen[2] or '0')
-if clock - now > 5000000 then step = clock - now end
+if clock - now > 5000000 then
+  -- What was written before lies too far ahead now: all queues are lowered by the step, see lower.lua.
+  step = clock - now
+  step = step - step % 2
+  for _, set in ipairs({KEYS[1], KEYS[2]}) do
+    for _, name in ipairs(redis.call('ZRANGE', set, 0, -1)) do
+      redis.call('HSET', KEYS[5], name, string.format('%.0f %.0f', step, now))
+    end
+  end
+end
 local lease = now + tonumber(ARGV[1])
 lease = lease - lease % 2 + 1
 -- Never a token twice, unless the clock has stepped back further than a lease is long.

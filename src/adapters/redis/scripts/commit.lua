@@ -77,6 +77,7 @@ local function listed(list, id)
 end
 
 local now = micros()
+local now_ms = math.floor(now / 1000)
 local statuses, values = {}, {}
 local set, drop, enter, leave, touched, moves, appended = {}, {}, {}, {}, {}, {}, {}
 local list_enter, list_leave, text_set, text_drop = {}, {}, {}, {}
@@ -154,7 +155,7 @@ local function apply(i, item)
   for j = 1, #l, 4 do move_in_list(lists[l[j]], l[j + 1], l[j + 2], id, l[j + 3]) end
   local e = item[12]
   for j = 1, #e, 4 do
-    append(appended, e[j], string.format('%.0f %.0f', now / 1000, e[j + 2] - math.floor(now / 1000)) .. e[j + 3])
+    append(appended, e[j], string.format('%.0f %.0f', now_ms, e[j + 2] - now_ms) .. e[j + 3])
     appended[e[j]].tenant = e[j + 1]
   end
 end
