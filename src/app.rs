@@ -113,7 +113,7 @@ impl Broker {
             address: listen,
             source,
         })?;
-        let store = stores::open(&config.store, &clock).await?;
+        let store = stores::open(&config.store, &clock, &telemetry).await?;
         let uri_key = uri_key(&*store).await?;
         let rules = config.rules();
         let ids = config.apps.iter().map(|app| app.id.clone()).collect();
