@@ -30,7 +30,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
 
 /// Reads the configuration, with the environment of this process.
 pub(super) fn load(path: Option<&std::path::Path>) -> Result<Config, Failure> {
-    Config::load(path, &Environment::of_process()).map_err(|error: ConfigError| Failure::new(Exit::Usage, error))
+    Config::load(path, &Environment::of_process())
+        .map_err(|error: ConfigError| Failure::new(Exit::Usage, error))
 }
 
 async fn serve(config: Config) -> Result<Exit, Failure> {
@@ -50,7 +51,10 @@ async fn serve(config: Config) -> Result<Exit, Failure> {
 
 pub(super) fn refused(error: StartError) -> Failure {
     let exit = match &error {
-        StartError::Listen { .. } | StartError::File { .. } | StartError::Config(_) | StartError::Client(_) => Exit::Usage,
+        StartError::Listen { .. }
+        | StartError::File { .. }
+        | StartError::Config(_)
+        | StartError::Client(_) => Exit::Usage,
         StartError::OpenStore(_) => Exit::Failed,
         StartError::Store(_) => Exit::Unreachable,
     };
