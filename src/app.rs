@@ -126,6 +126,7 @@ impl Broker {
             store: store.clone(),
             clock: clock.clone(),
             rules: Arc::new(rules.clone()),
+            telemetry: telemetry.clone(),
         };
         let watch = Arc::new(Watchman::new(telemetry.clone()));
         let outbound = Outbound::new(&config, &clock)?;

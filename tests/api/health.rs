@@ -6,7 +6,7 @@ use reveille::{
 };
 
 use crate::{
-    double::Trouble,
+    store::Trouble,
     support::{Broker, sending},
 };
 
