@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod broker;
+pub mod campaign_runner;
 mod decisions;
 pub mod dispatcher;
 pub mod limiter;

@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 use super::{
-    apps, channels, check_ins, devices, events, health, pushes,
+    apps, campaign_targets, campaigns, channels, check_ins, devices, events, health, pushes,
     route::{Endpoint, Entry},
     tenants,
 };
@@ -34,7 +34,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         channels::put, channels::post,
         devices::get, devices::delete, devices::list, devices::post_delete,
         pushes::post, pushes::get, pushes::delete,
-        check_ins::post, events::get,
+        check_ins::post,
+        campaigns::list, campaigns::post, campaigns::get, campaigns::delete,
+        campaigns::start, campaigns::pause, campaigns::resume, campaigns::cancel,
+        campaigns::put_pace, campaigns::dry_run,
+        campaign_targets::post, campaign_targets::get,
+        events::get,
         tenants::list, tenants::get, tenants::put,
         apps::list, apps::get, apps::pause, apps::resume, apps::put_pace,
         health::healthz, health::readyz, health::metrics, get,

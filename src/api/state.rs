@@ -11,7 +11,9 @@ use crate::{
         id::{AppId, KeyId},
         wns::channel_uri::HostPolicy,
     },
-    service::{apps::Apps, desk::Desk, status::BrokerStatus, tenants::Tenants},
+    service::{
+        apps::Apps, campaign::Campaigns, desk::Desk, status::BrokerStatus, tenants::Tenants,
+    },
 };
 
 /// Bounds on what one caller may ask for.
@@ -74,6 +76,7 @@ pub struct State {
     pub(super) desk: Desk,
     pub(super) tenants: Arc<Tenants>,
     pub(super) apps: Apps,
+    pub(super) campaigns: Campaigns,
     pub(super) pfns: HashMap<AppId, String>,
     pub(super) hosts: HostPolicy,
     pub(super) uri_key: Vec<u8>,
@@ -95,6 +98,11 @@ impl State {
         Arc::new(Self {
             principals: principals.collect(),
             apps: Apps::new(parts.desk.clone(), Arc::clone(&parts.tenants)),
+            campaigns: Campaigns::new(
+                parts.desk.clone(),
+                Arc::clone(&parts.tenants),
+                Arc::clone(&parts.status),
+            ),
             gate: Gate::new(parts.settings.requests_max),
             closing: CancellationToken::new(),
             desk: parts.desk,

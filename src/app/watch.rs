@@ -53,7 +53,7 @@ impl Watchman {
             running: dead != Some(kind.as_str()),
             restarts: count(kind),
         };
-        ActorKind::ALL.into_iter().map(status).collect()
+        ActorKind::ALL.iter().copied().map(status).collect()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 /// SIGTERM or an interrupt stops it in order: no new requests, what is on the wire is settled, then exit code 0. A second
 /// one ends it at once; nothing accepted is lost either way.
 #[derive(Args, Clone, Debug)]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     /// Configuration file; without it the environment must say everything
     #[arg(long, short, value_name = "FILE", env = "REVEILLE_CONFIG")]
     config: Option<PathBuf>,

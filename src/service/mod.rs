@@ -1,6 +1,7 @@
 //! Use cases over the ports, shared by everything that changes devices: API, inbox, dispatchers, campaigns, janitor.
 
 pub mod apps;
+pub mod campaign;
 pub mod channels;
 pub mod check_ins;
 pub mod desk;

@@ -70,8 +70,8 @@ impl Console {
             serde_json::from_str(&text).map_err(|e| DemoError::Api(e.to_string()))?;
         Ok(State {
             open: counts(&tenant["pushes"]).values().sum(),
-            closed: counts(&tenant["asks_closed"]),
-            channels: counts(&tenant["channels"]),
+            closed: counts(&tenant["closed"]),
+            channels: counts(&tenant["devices"]),
         })
     }
 

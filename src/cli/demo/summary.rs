@@ -51,7 +51,7 @@ impl Summary {
     /// What must hold, in words, and whether it does.
     fn checks(&self) -> [(String, bool); 5] {
         let broken: u64 = self.ledger.violations.values().sum();
-        let (devices, accepted) = (self.devices, self.ledger.devices.accepted);
+        let (devices, reached) = (self.devices, self.ledger.devices.reached);
         [
             (
                 format!(
@@ -77,8 +77,8 @@ impl Summary {
                 self.attempts_sum() == self.ledger.requests,
             ),
             (
-                format!("WNS accepted a notification for every device: {accepted} of {devices}"),
-                accepted == devices,
+                format!("a notification was sent for every device: {reached} of {devices}"),
+                reached == devices,
             ),
             (
                 format!("no request broke a rule of WNS: {broken} did"),
