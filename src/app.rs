@@ -101,14 +101,24 @@ impl Broker {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let listen = config.server.listen;
         // Before the store is opened: a second broker on one machine fails here, whatever its store.
-        let listener = TcpListener::bind(listen)
-            .map_err(|source| StartError::Listen { address: listen, source })?;
+        let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen {
+            address: listen,
+            source,
+        })?;
         let store = stores::open(&config.store, &clock).await?;
         let uri_key = uri_key(&*store).await?;
         let rules = config.rules();
         let ids = config.apps.iter().map(|app| app.id.clone()).collect();
-        let tenants = Arc::new(Tenants::new(store.clone(), configured_tenants(&config), ids));
-        let desk = Desk { store: store.clone(), clock: clock.clone(), rules: Arc::new(rules.clone()) };
+        let tenants = Arc::new(Tenants::new(
+            store.clone(),
+            configured_tenants(&config),
+            ids,
+        ));
+        let desk = Desk {
+            store: store.clone(),
+            clock: clock.clone(),
+            rules: Arc::new(rules.clone()),
+        };
         let watch = Arc::new(Watchman::new(telemetry.clone()));
         let outbound = Outbound::new(&config, &clock)?;
         let deps = Deps {
@@ -129,19 +139,34 @@ impl Broker {
             hosts: config.wns.hosts.clone(),
             uri_key,
             keys: config.keys.clone(),
-            status: Arc::new(Standing::new(actors.broker().clone(), telemetry.clone(), watch.clone())),
+            status: Arc::new(Standing::new(
+                actors.broker().clone(),
+                telemetry.clone(),
+                watch.clone(),
+            )),
             metrics: Arc::new(status::Metrics(telemetry.clone())),
             settings: api_settings(&config),
         };
         let state = api::State::new(parts);
-        let address = listener.local_addr().map_err(|source| StartError::Listen { address: listen, source })?;
-        let server = api::server::serve(listener, state.clone(), listening(&config))
-            .map_err(|source| StartError::Listen { address: listen, source })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: listen,
+            source,
+        })?;
+        let server =
+            api::server::serve(listener, state.clone(), listening(&config)).map_err(|source| {
+                StartError::Listen {
+                    address: listen,
+                    source,
+                }
+            })?;
         let handle = server.handle();
         actix_rt::spawn(server);
         let health = store.probe().await?;
         telemetry.started(address, &health.description);
-        health.warnings.iter().for_each(|warning| telemetry.advised(warning));
+        health
+            .warnings
+            .iter()
+            .for_each(|warning| telemetry.advised(warning));
         Ok(Self {
             address,
             actors,
@@ -174,10 +199,14 @@ impl Broker {
     pub async fn drain(self) -> usize {
         self.telemetry.draining(self.drain_timeout);
         self.state.close();
-        let (unsettled, ()) = tokio::join!(self.actors.drain(self.drain_timeout), self.server.stop(true));
+        let (unsettled, ()) = tokio::join!(
+            self.actors.drain(self.drain_timeout),
+            self.server.stop(true)
+        );
         self.actors.stop();
         if let Err(error) = self.store.close().await {
-            self.telemetry.advised(&format!("the store was not closed in order: {error}"));
+            self.telemetry
+                .advised(&format!("the store was not closed in order: {error}"));
         }
         self.telemetry.stopped(unsettled);
         unsettled
@@ -192,7 +221,15 @@ async fn uri_key(store: &dyn Store) -> Result<Vec<u8>, StoreError> {
     }
     let mut key = [0; URI_KEY_BYTES];
     rand::Rng::fill_bytes(&mut rand::rng(), &mut key);
-    match store.put(URI_KEY_DOCUMENT, Bytes::copy_from_slice(&key), Precondition::Absent, None).await? {
+    match store
+        .put(
+            URI_KEY_DOCUMENT,
+            Bytes::copy_from_slice(&key),
+            Precondition::Absent,
+            None,
+        )
+        .await?
+    {
         Put::Done(_) => Ok(key.to_vec()),
         Put::Conflict(kept) => Ok(kept.map_or_else(|| key.to_vec(), |d| d.bytes.to_vec())),
     }
@@ -208,7 +245,10 @@ fn configured_tenants(config: &Config) -> Vec<crate::service::tenants::Tenant> {
 }
 
 fn pfns(config: &Config) -> std::collections::HashMap<crate::domain::id::AppId, String> {
-    let named = config.apps.iter().filter_map(|app| Some((app.id.clone(), app.pfn.as_ref()?.as_str().to_owned())));
+    let named = config
+        .apps
+        .iter()
+        .filter_map(|app| Some((app.id.clone(), app.pfn.as_ref()?.as_str().to_owned())));
     named.collect()
 }
 

@@ -436,7 +436,11 @@ impl Seen {
             blocks.push((PauseReason::AppThrottled, Some(throttle.until)));
         }
         if let Some(hold) = self.state.hold(&self.decided) {
-            blocks.push((hold.reason.into(), Some(hold.probe_at)));
+            let reason = match hold.reason {
+                HoldReason::TokenRefused => PauseReason::TokenRefused,
+                HoldReason::DomainBlocked | HoldReason::Wave => PauseReason::RefusalWave,
+            };
+            blocks.push((reason, Some(hold.probe_at)));
         }
         blocks
     }

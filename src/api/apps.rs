@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{
     body::{self, Format},
     call::{Call, ok},
-    json,
+    json::{self, Time},
     page::PageBody,
     problem::{Kind, Problem, ProblemBody},
     route::{Endpoint, Entry},
@@ -271,7 +271,7 @@ pub(super) async fn pause(call: Call) -> Result<HttpResponse, Problem> {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ResumeQuery {
-    revive_since: Option<Timestamp>,
+    revive_since: Option<Time>,
 }
 
 /// An app that goes on.
@@ -296,7 +296,11 @@ pub(super) struct ResumeAnswer {
 pub(super) async fn resume(call: Call) -> Result<HttpResponse, Problem> {
     let app = call.app(Scope::Admin)?;
     let query: ResumeQuery = call.query()?;
-    let (decision, revived) = call.state.apps.resume(&app, query.revive_since).await?;
+    let (decision, revived) = call
+        .state
+        .apps
+        .resume(&app, query.revive_since.map(|time| time.0))
+        .await?;
     Ok(ok(&ResumeAnswer {
         revived,
         app: view(&call, &app, &decision),

@@ -217,6 +217,7 @@ impl<'w, W: Work> Run<'w, W> {
         for lane in rest {
             first[0].waiting.append(&mut lane.waiting);
         }
+        first[0].waiting.sort_unstable_by_key(|entry| entry.number);
     }
 
     fn take(&mut self, line: Line<'_>, line_bytes_max: usize) {

@@ -8,6 +8,7 @@ use actix_web::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    json::cut_to,
     problem::{Kind, Problem},
     state::State,
 };
@@ -18,6 +19,9 @@ use crate::{
     },
     service::tenants::Tenant,
 };
+
+/// Longest name or explanation of a query that is told, in bytes.
+const DETAIL_BYTES_MAX: usize = 200;
 
 /// Who calls.
 #[derive(Clone, Debug)]
@@ -219,10 +223,13 @@ impl Call {
     /// # Errors
     /// [`Kind::Malformed`], naming the parameter where it can.
     pub(super) fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let text = self.request.query_string();
-        web::Query::<T>::from_query(text)
-            .map(web::Query::into_inner)
-            .map_err(|error| Problem::new(Kind::Malformed, format!("the query: {error}")))
+        let pairs = url::form_urlencoded::parse(self.request.query_string().as_bytes());
+        let query = serde_urlencoded::Deserializer::new(pairs);
+        serde_path_to_error::deserialize(query).map_err(|error| {
+            let name = error.path().to_string();
+            let detail = cut_to(&error.inner().to_string(), DETAIL_BYTES_MAX).to_owned();
+            Problem::parameter(cut_to(&name, DETAIL_BYTES_MAX), detail)
+        })
     }
 }
 

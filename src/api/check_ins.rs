@@ -11,7 +11,7 @@ use super::{
     body::{self, Format, Pieces},
     bulk::{self, Refusal, Report, Run, Work},
     call::{Call, ok},
-    json::{self, Text},
+    json::{self, Text, Time},
     problem::{Problem, ProblemBody},
     report::{EntryError, Naming},
     route::{Endpoint, Entry},
@@ -47,7 +47,7 @@ pub(super) struct CheckInBody<'a> {
     device: Text<'a>,
     /// When the session began; without it: now.
     #[schema(value_type = Option<String>, format = DateTime)]
-    at: Option<Timestamp>,
+    at: Option<Time>,
     /// The channel URI that the device reported in the session.
     #[serde(borrow)]
     #[schema(value_type = Option<String>)]
@@ -182,7 +182,8 @@ impl Note<'_> {
         let slow_down = slow_down
             .transpose()
             .map_err(|e| ("slow_down", e.to_string()))?;
-        let session = Session { at: body.at, uri };
+        let at = body.at.map(|time| time.0);
+        let session = Session { at, uri };
         Ok((device, Job { session, slow_down }))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de};
 
 use super::problem::{Kind, Problem};
@@ -36,6 +37,31 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
                 Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+/// A moment, written as RFC 3339 says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Time(pub(super) Timestamp);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Time;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an RFC 3339 time such as 2026-03-01T12:00:00Z")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
+                let read = text.parse().map(Time);
+                read.map_err(|_| E::invalid_value(de::Unexpected::Other("text"), &self))
             }
         }
 

@@ -7,7 +7,7 @@ use actix_web::{
     http::{Method, StatusCode},
     web::Payload,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -16,7 +16,7 @@ use super::{
     bulk::{self, Refusal, Report, Run, Work},
     call::{self, Call, ok},
     devices::{DeviceLine, unknown},
-    json::{self, Text},
+    json::{self, Text, Time},
     problem::{Kind, Problem, ProblemBody},
     report::{ERRORS_MAX, EntryError, Naming},
     route::{Endpoint, Entry},
@@ -56,7 +56,7 @@ struct WishQuery {
     reason: Option<String>,
     priority: Option<Class>,
     goal: Option<Goal>,
-    deadline: Option<Timestamp>,
+    deadline: Option<Time>,
     expires_in: Option<String>,
     #[serde(default)]
     register_unknown: bool,
@@ -78,7 +78,7 @@ pub(super) struct PushesBody<'a> {
     goal: Option<Goal>,
     /// Until when it is tried; at most 30 days ahead. Not together with `expires_in`.
     #[schema(value_type = Option<String>, format = DateTime)]
-    deadline: Option<Timestamp>,
+    deadline: Option<Time>,
     /// For how long it is tried, such as `24h` (default).
     expires_in: Option<String>,
     /// Whether devices that nobody has named are made, to be woken when they report a channel.
@@ -237,7 +237,7 @@ fn wish(call: &Call, wanted: WishQuery, place: Place) -> Result<Wish, Problem> {
             let detail = "deadline and expires_in exclude each other";
             return Err(place.wrong("expires_in", detail));
         }
-        (Some(deadline), None) => deadline,
+        (Some(deadline), None) => deadline.0,
         (None, Some(text)) => {
             let expires_in = parse_duration(&text);
             let expires_in = expires_in.map_err(|e| place.wrong("expires_in", e.to_string()))?;

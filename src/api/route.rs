@@ -147,7 +147,7 @@ pub(super) fn state_of(request: &ServiceRequest) -> Result<web::Data<State>, Pro
 }
 
 fn not_allowed(request: &HttpRequest, allow: &str) -> Result<actix_web::HttpResponse, Problem> {
-    let detail = format!("{} is not one of {allow}", request.method());
+    let detail = format!("{} is not taken here; send {allow}", request.method());
     Err(Problem::new(Kind::MethodNotAllowed, detail).header(header::ALLOW, allow))
 }
 

@@ -18,7 +18,10 @@ pub(super) struct TenantDirectory(pub(super) Arc<Tenants>);
 impl Directory for TenantDirectory {
     async fn membership(&self, tenant: &TenantId) -> Result<Option<Membership>, StoreError> {
         let found = self.0.find(tenant).await?;
-        Ok(found.map(|t| Membership { app: t.app, share: t.share }))
+        Ok(found.map(|t| Membership {
+            app: t.app,
+            share: t.share,
+        }))
     }
 
     async fn tenants_of(&self, app: &AppId) -> Result<Vec<TenantId>, StoreError> {

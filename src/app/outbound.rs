@@ -24,7 +24,10 @@ impl Outbound {
     pub(super) fn new(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, StartError> {
         let wns = &config.wns;
         let read = |path: &std::path::PathBuf| {
-            std::fs::read(path).map_err(|source| StartError::File { path: path.clone(), source })
+            std::fs::read(path).map_err(|source| StartError::File {
+                path: path.clone(),
+                source,
+            })
         };
         let http = HttpConfig {
             connect_timeout: wns.connect_timeout,
@@ -37,17 +40,29 @@ impl Outbound {
             }),
             extra_ca: wns.ca_file.as_ref().map(read).transpose()?,
         };
-        Ok(Self { clients: HttpClients::new(http)?, clock: clock.clone() })
+        Ok(Self {
+            clients: HttpClients::new(http)?,
+            clock: clock.clone(),
+        })
     }
 
     /// The apps with where their tokens come from.
     pub(super) fn sources(&self, config: &Config) -> Result<Vec<AppSource>, StartError> {
-        config.apps.iter().map(|app| self.source(app, config)).collect()
+        config
+            .apps
+            .iter()
+            .map(|app| self.source(app, config))
+            .collect()
     }
 
     fn source(&self, app: &App, config: &Config) -> Result<AppSource, StartError> {
-        let signed = |duration| jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX);
-        let probing = Backoff::new(signed(config.retry.hold_first), signed(config.retry.hold_max));
+        let signed = |duration| {
+            jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
+        };
+        let probing = Backoff::new(
+            signed(config.retry.hold_first),
+            signed(config.retry.hold_max),
+        );
         let settings = AppSettings {
             id: app.id.clone(),
             pace: PaceBounds {
@@ -57,7 +72,10 @@ impl Outbound {
             },
             probing: probing.map_err(|error| StartError::Config(error.to_string()))?,
         };
-        Ok(AppSource { settings, tokens: Arc::new(self.token_source(app)?) })
+        Ok(AppSource {
+            settings,
+            tokens: Arc::new(self.token_source(app)?),
+        })
     }
 
     /// Where the tokens of `app` come from. Secrets in files are read anew for each fetch.
@@ -66,7 +84,11 @@ impl Outbound {
         // Proven now, so that an Entra tenant that is no tenant is found at the start.
         requests(&app)?;
         let fetch = move || requests(&app).unwrap_or_default();
-        Ok(HttpTokenSource::new(&self.clients, Arc::new(fetch), self.clock.clone())?)
+        Ok(HttpTokenSource::new(
+            &self.clients,
+            Arc::new(fetch),
+            self.clock.clone(),
+        )?)
     }
 }
 
@@ -83,7 +105,11 @@ fn requests(app: &App) -> Result<Vec<TokenRequest>, StartError> {
 fn request(app: &App, secret: &SecretString) -> Result<TokenRequest, StartError> {
     let request = match &app.identity {
         Identity::Classic { package_sid } => TokenRequest::classic(package_sid, secret),
-        Identity::Entra { tenant_id, client_id, .. } => TokenRequest::entra(tenant_id, client_id, secret)
+        Identity::Entra {
+            tenant_id,
+            client_id,
+            ..
+        } => TokenRequest::entra(tenant_id, client_id, secret)
             .map_err(|error| StartError::Config(format!("app {}: {error}", app.id)))?,
     };
     Ok(request.at(app.token_url.as_str()))

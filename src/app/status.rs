@@ -22,7 +22,11 @@ pub(super) struct Standing {
 
 impl Standing {
     pub(super) fn new(broker: Arc<Broker>, telemetry: Telemetry, watch: Arc<Watchman>) -> Self {
-        Self { broker, telemetry, watch }
+        Self {
+            broker,
+            telemetry,
+            watch,
+        }
     }
 }
 
@@ -48,16 +52,22 @@ impl BrokerStatus for Standing {
 }
 
 fn token(status: &actors::TokenStatus) -> TokenStatus {
-    let told = |state, expires_at, detail| TokenStatus { state, expires_at, detail };
+    let told = |state, expires_at, detail| TokenStatus {
+        state,
+        expires_at,
+        detail,
+    };
     match status {
         actors::TokenStatus::Starting => told(TokenState::Pending, None, None),
-        actors::TokenStatus::Good { expires_at } => told(TokenState::Valid, Some(*expires_at), None),
+        actors::TokenStatus::Good { expires_at } => {
+            told(TokenState::Valid, Some(*expires_at), None)
+        }
         actors::TokenStatus::Refused { detail, cure, .. } => {
             told(TokenState::Refused, None, Some(format!("{detail}; {cure}")))
         }
-        actors::TokenStatus::Unavailable { detail, expires_at, .. } => {
-            told(TokenState::Unavailable, *expires_at, Some(detail.clone()))
-        }
+        actors::TokenStatus::Unavailable {
+            detail, expires_at, ..
+        } => told(TokenState::Unavailable, *expires_at, Some(detail.clone())),
     }
 }
 

@@ -20,7 +20,11 @@ pub(super) struct Watchman {
 impl Watchman {
     pub(super) fn new(telemetry: Telemetry) -> Self {
         let given_up = watch::Sender::new(None);
-        Self { telemetry, given_up, restarts: Mutex::default() }
+        Self {
+            telemetry,
+            given_up,
+            restarts: Mutex::default(),
+        }
     }
 
     /// Waits until an actor was given up; gives its name.
@@ -36,7 +40,10 @@ impl Watchman {
     /// The actors that were restarted or given up.
     pub(super) fn actors(&self) -> Vec<ActorStatus> {
         let dead = *self.given_up.borrow();
-        let restarts = self.restarts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let restarts = self
+            .restarts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let count = |kind: ActorKind| {
             let found = restarts.iter().find(|(k, _)| *k == kind);
             found.map_or(0, |(_, n)| *n)
@@ -46,14 +53,18 @@ impl Watchman {
             running: dead != Some(kind.as_str()),
             restarts: count(kind),
         };
-        ActorKind::ALL.into_iter().map(status).collect()
+        ActorKind::ALL.iter().copied().map(status).collect()
     }
 }
 
 impl Watch for Watchman {
     fn exited(&self, kind: ActorKind, _exit: Exit, restarts: u32, backoff: Duration) {
-        self.telemetry.actor_restarted(kind, restarts, backoff, Instant::now());
-        let mut all = self.restarts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.telemetry
+            .actor_restarted(kind, restarts, backoff, Instant::now());
+        let mut all = self
+            .restarts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         match all.iter_mut().find(|(k, _)| *k == kind) {
             Some((_, n)) => *n += 1,
             None => all.push((kind, 1)),

@@ -17,7 +17,7 @@ use super::{
 
 /// Register channels from files, and see how they are.
 #[derive(Args, Clone, Debug)]
-pub struct ChannelsArgs {
+pub(super) struct ChannelsArgs {
     #[command(subcommand)]
     command: ChannelsCommand,
 }
@@ -32,7 +32,7 @@ enum ChannelsCommand {
 ///
 /// Files are streamed, whatever their size; a bad line is reported by its number and does not stop the others.
 #[derive(Args, Clone, Debug)]
-pub struct ImportArgs {
+pub(super) struct ImportArgs {
     #[command(flatten)]
     server: ServerArgs,
     /// NDJSON files, or - for standard input
@@ -45,7 +45,7 @@ pub struct ImportArgs {
 
 /// Print how many channels are live, silent, suspect and dead.
 #[derive(Args, Clone, Debug)]
-pub struct StatsArgs {
+pub(super) struct StatsArgs {
     #[command(flatten)]
     server: ServerArgs,
     /// Print one JSON object
@@ -143,7 +143,7 @@ fn show(file: &str, answer: &Value) -> Result<(), Failure> {
 async fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
     let api = Api::new(&args.server)?;
     let tenant = api.call(api.request(Method::GET, "")).await?;
-    let channels = &tenant["channels"];
+    let channels = &tenant["devices"];
     if args.json {
         print_json(channels)?;
         return Ok(Exit::Done);

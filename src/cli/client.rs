@@ -16,7 +16,7 @@ const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
 /// Which broker, and whose devices.
 #[derive(Args, Clone, Debug)]
-pub struct ServerArgs {
+pub(super) struct ServerArgs {
     /// Base URL of the broker's API
     #[arg(
         long,

@@ -67,7 +67,11 @@ pub(super) fn main(args: &DemoArgs) -> Result<Exit, Failure> {
     } else {
         print(&summary)?;
     }
-    Ok(if summary.adds_up() { Exit::Done } else { Exit::Failed })
+    Ok(if summary.adds_up() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 async fn run(args: &DemoArgs) -> Result<Summary, DemoError> {
@@ -119,7 +123,10 @@ async fn watch(
             return Ok(());
         }
         if began.elapsed() > DEADLINE + GRACE {
-            return Err(DemoError::Api(format!("{} pushes are still open after their deadline", state.open)));
+            return Err(DemoError::Api(format!(
+                "{} pushes are still open after their deadline",
+                state.open
+            )));
         }
         tokio::time::sleep(TICK).await;
     }

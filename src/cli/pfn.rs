@@ -8,7 +8,7 @@ use crate::domain::identity::{PackageSid, Pfn};
 
 /// Print the package family name and the Package SID that belong to a package's name.
 #[derive(Args, Clone, Debug)]
-pub struct PfnArgs {
+pub(super) struct PfnArgs {
     /// Full or family name of the package, such as 52314Publisher.TestWNS_1.1.0.0_x86__t6e9vsyjkrw9w
     name: String,
     /// Print one JSON object

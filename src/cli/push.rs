@@ -13,7 +13,7 @@ use crate::domain::id::DeviceId;
 
 /// Tell devices to start a management session.
 #[derive(Args, Clone, Debug)]
-pub struct PushArgs {
+pub(super) struct PushArgs {
     #[command(flatten)]
     server: ServerArgs,
     /// Devices, by the console's ids

@@ -16,7 +16,7 @@ use crate::{
 /// SIGTERM or an interrupt stops it in order: no new requests, what is on the wire is settled, then exit code 0. A second
 /// one ends it at once; nothing accepted is lost either way.
 #[derive(Args, Clone, Debug)]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     /// Configuration file; without it the environment must say everything
     #[arg(long, short, value_name = "FILE", env = "REVEILLE_CONFIG")]
     config: Option<PathBuf>,
@@ -30,7 +30,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
 
 /// Reads the configuration, with the environment of this process.
 pub(super) fn load(path: Option<&std::path::Path>) -> Result<Config, Failure> {
-    Config::load(path, &Environment::of_process()).map_err(|error: ConfigError| Failure::new(Exit::Usage, error))
+    Config::load(path, &Environment::of_process())
+        .map_err(|error: ConfigError| Failure::new(Exit::Usage, error))
 }
 
 async fn serve(config: Config) -> Result<Exit, Failure> {
@@ -50,7 +51,10 @@ async fn serve(config: Config) -> Result<Exit, Failure> {
 
 pub(super) fn refused(error: StartError) -> Failure {
     let exit = match &error {
-        StartError::Listen { .. } | StartError::File { .. } | StartError::Config(_) | StartError::Client(_) => Exit::Usage,
+        StartError::Listen { .. }
+        | StartError::File { .. }
+        | StartError::Config(_)
+        | StartError::Client(_) => Exit::Usage,
         StartError::OpenStore(_) => Exit::Failed,
         StartError::Store(_) => Exit::Unreachable,
     };

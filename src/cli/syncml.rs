@@ -21,7 +21,7 @@ const BODY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Write the SyncML of push, and read a device's answer.
 #[derive(Args, Clone, Debug)]
-pub struct SyncMlArgs {
+pub(super) struct SyncMlArgs {
     #[command(subcommand)]
     command: SyncMlCommand,
 }
@@ -35,7 +35,7 @@ enum SyncMlCommand {
 
 /// Print the commands that give a device the PFN and ask for its channel.
 #[derive(Args, Clone, Debug)]
-pub struct SetPfnArgs {
+pub(super) struct SetPfnArgs {
     /// Package family name
     #[arg(long)]
     pfn: String,
@@ -48,7 +48,7 @@ pub struct SetPfnArgs {
 
 /// Print the commands that ask a device for its channel; put them into every session.
 #[derive(Args, Clone, Debug)]
-pub struct QueryArgs {
+pub(super) struct QueryArgs {
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -75,7 +75,7 @@ enum How {
 
 /// Read the SyncML that a device sent, and say what it means for push. The channel URI itself is not printed.
 #[derive(Args, Clone, Debug)]
-pub struct ReadArgs {
+pub(super) struct ReadArgs {
     /// File with the message, or - for standard input
     #[arg(default_value = "-", value_name = "FILE")]
     file: PathBuf,

@@ -76,8 +76,11 @@ impl Log {
     #[must_use]
     pub fn directives(&self) -> String {
         let general = match self.level {
-            LogLevel::Error | LogLevel::Warn | LogLevel::Info => self.level.as_str().to_owned(),
-            LogLevel::Debug | LogLevel::Trace => format!("info,reveille={}", self.level.as_str()),
+            LogLevel::Error | LogLevel::Warn => self.level.as_str().to_owned(),
+            // What libraries tell about themselves helps nobody who operates a broker.
+            LogLevel::Info | LogLevel::Debug | LogLevel::Trace => {
+                format!("warn,reveille={}", self.level.as_str())
+            }
         };
         let all: Vec<&str> = [general.as_str()]
             .into_iter()

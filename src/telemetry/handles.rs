@@ -75,6 +75,12 @@ impl AppMetrics {
         }
     }
 
+    /// Attempts on the wire now.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        u64::try_from(self.in_flight.get()).unwrap_or(0)
+    }
+
     /// The app that is counted.
     #[must_use]
     pub fn app(&self) -> &AppId {

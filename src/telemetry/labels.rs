@@ -1,7 +1,5 @@
 //! The values that metric labels take, beside those that the domain already names. Each label is a closed set.
 
-use crate::domain::app_state::HoldReason;
-
 /// Declares a label: an enum whose variants have stable texts.
 macro_rules! label {
     (
@@ -46,24 +44,12 @@ label! {
         TokenRefused = "token_refused",
         /// The token endpoint refuses the credential.
         CredentialRefused = "credential_refused",
-        /// WNS refuses the sender.
-        DomainBlocked = "domain_blocked",
         /// A wave of channel refusals looks like a fault of the app.
-        Wave = "wave",
+        RefusalWave = "refusal_wave",
         /// WNS is out of reach and the breaker is open.
         Outage = "outage",
         /// Somebody paused the app.
         Operator = "operator",
-    }
-}
-
-impl From<HoldReason> for PauseReason {
-    fn from(reason: HoldReason) -> Self {
-        match reason {
-            HoldReason::TokenRefused => Self::TokenRefused,
-            HoldReason::DomainBlocked => Self::DomainBlocked,
-            HoldReason::Wave => Self::Wave,
-        }
     }
 }
 

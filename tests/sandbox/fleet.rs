@@ -1,7 +1,5 @@
 //! The devices behind the sandbox's channels: what they report to a broker when woken.
 
-mod sandbox_support;
-
 use std::{
     collections::VecDeque,
     convert::Infallible,
@@ -14,12 +12,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use reveille::sandbox::{Behaviour, CheckIns, Delay, FleetConfig, SandboxConfig, Share};
-use sandbox_support::{Bench, config};
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
+
+use crate::bench::{Bench, config};
 
 /// A check-in as a broker sees it.
 #[derive(Debug)]

@@ -1,10 +1,9 @@
-//! Channels and tokens of the sandbox over real TLS sockets.
+//! Channels over real TLS sockets: their URIs, the requests they take, the replies they give.
 
-mod sandbox_support;
+use reveille::sandbox::{AppSpec, Behaviour, SandboxConfig, StatusHeaders};
+use serde_json::Value;
 
-use reveille::sandbox::{AppSpec, Protocols, SandboxConfig};
-use sandbox_support::{APP, Bench, config, header, status_header};
-use serde_json::{Value, json};
+use crate::bench::{Bench, behaving, config, header, status_header};
 
 #[tokio::test]
 async fn a_documented_notification_is_received_and_answered_as_by_wns() {
@@ -156,44 +155,6 @@ async fn the_reply_says_what_is_wrong_with_a_request() {
 }
 
 #[tokio::test]
-async fn tokens_are_issued_by_both_endpoints_and_last_until_revoked() {
-    let bench = Bench::start(config(1));
-    let credentials = bench.credentials();
-    let classic = bench.token().await;
-    let form = [
-        ("grant_type", "client_credentials"),
-        ("client_id", &credentials.entra_client),
-        ("client_secret", &credentials.secrets[0]),
-        ("scope", "https://wns.windows.com/.default"),
-    ];
-    let reply = bench
-        .client
-        .post(&credentials.entra_token_url)
-        .form(&form)
-        .send()
-        .await
-        .unwrap();
-    let reply: Value = reply.json().await.unwrap();
-    assert_eq!(reply["token_type"], "Bearer");
-    assert_eq!(reply["expires_in"], "86399");
-    let entra = reply["access_token"].as_str().unwrap();
-
-    assert_eq!(bench.push(1, &classic).await.0, 200);
-    assert_eq!(bench.push(1, entra).await.0, 200);
-    assert_eq!(bench.sandbox.revoke_tokens(), 2);
-    let refused = bench
-        .notification(&bench.uri(1), &classic)
-        .send()
-        .await
-        .unwrap();
-
-    assert_eq!(refused.status(), 401);
-    assert_eq!(header(&refused, "WWW-Authenticate"), "Bearer");
-    let fresh = bench.token().await;
-    assert_eq!(bench.push(1, &fresh).await.0, 200);
-}
-
-#[tokio::test]
 async fn a_channel_of_another_app_is_403_and_its_devices_are_not_reached() {
     let apps =
         ["contoso", "id=fabrikam,secret=s,devices=2"].map(|text| text.parse::<AppSpec>().unwrap());
@@ -266,86 +227,48 @@ async fn the_same_seed_gives_the_same_channels() {
 }
 
 #[tokio::test]
-async fn the_client_chooses_http2_or_http1_and_a_sandbox_can_offer_one_only() {
-    for (protocols, expected) in [
-        (Protocols::Both, reqwest::Version::HTTP_2),
-        (Protocols::Http2, reqwest::Version::HTTP_2),
-        (Protocols::Http1, reqwest::Version::HTTP_11),
+async fn devices_take_turns_over_the_hosts_that_are_given() {
+    let hosts = ["wns1.example:9443", "wns2.example:9443"].map(str::to_owned);
+    let bench = Bench::start(SandboxConfig {
+        channel_hosts: hosts.to_vec(),
+        ..config(3)
+    });
+
+    let starts: Vec<_> = (1..=3)
+        .map(|number| bench.uri(number)[..21].to_owned())
+        .collect();
+
+    assert_eq!(
+        starts,
+        [
+            "https://wns1.example:",
+            "https://wns2.example:",
+            "https://wns1.example:"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_status_header_has_the_spelling_that_was_asked_for() {
+    for (spelling, new, old) in [
+        (StatusHeaders::Status, "received", ""),
+        (StatusHeaders::NotificationStatus, "", "received"),
+        (StatusHeaders::None, "", ""),
     ] {
-        let bench = Bench::start(SandboxConfig {
-            protocols,
-            ..config(1)
-        });
+        let bench = Bench::start(behaving(
+            1,
+            Behaviour {
+                status_headers: spelling,
+                ..Behaviour::default()
+            },
+        ));
         let token = bench.token().await;
         let reply = bench
             .notification(&bench.uri(1), &token)
             .send()
             .await
             .unwrap();
-        assert_eq!(reply.version(), expected);
-        assert_eq!(status_header(&reply), "received");
+        assert_eq!(header(&reply, "X-WNS-Status"), new);
+        assert_eq!(header(&reply, "X-WNS-NotificationStatus"), old);
     }
-    let bench = Bench::start_with(config(1), reqwest::ClientBuilder::http1_only);
-    let token = bench.token().await;
-    let reply = bench
-        .notification(&bench.uri(1), &token)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(reply.version(), reqwest::Version::HTTP_11);
-    assert_eq!(bench.sandbox.ledger().connections.http1, 1);
-}
-
-#[tokio::test]
-async fn the_ledger_tells_each_device_and_can_be_reset() {
-    let bench = Bench::start(SandboxConfig {
-        threads: 2,
-        ..config(5)
-    });
-    let token = bench.token().await;
-    for number in [1, 3, 3, 3] {
-        bench.push(number, &token).await;
-    }
-
-    let text = bench
-        .control_raw("GET", "ledger/devices?min=1", Value::Null)
-        .await
-        .text()
-        .await
-        .unwrap();
-    let ledger = bench.control("GET", "ledger", Value::Null).await;
-
-    let lines: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let counts: Vec<_> = lines
-        .iter()
-        .map(|line| {
-            (
-                line["device"].as_str().unwrap(),
-                line["arrived"].as_u64().unwrap(),
-            )
-        })
-        .collect();
-    assert_eq!(counts, [("device-0000001", 1), ("device-0000003", 3)]);
-    assert!(lines[1]["first"].as_str().unwrap() < lines[1]["last"].as_str().unwrap());
-    assert_eq!(ledger["requests"], 4);
-    assert_eq!(
-        ledger["devices"],
-        json!({"total": 5, "reached": 2, "accepted": 2, "repeats": 2, "most": 3, "checked_in": 0})
-    );
-    assert_eq!(ledger["apps"][0]["app"], APP);
-    let highest = ledger["apps"][0]["highest_second"].as_u64().unwrap();
-    assert!((1..=4).contains(&highest), "{highest}");
-    bench.control("POST", "ledger/reset", Value::Null).await;
-    let ledger = bench.sandbox.ledger();
-    assert_eq!(
-        (
-            ledger.requests,
-            ledger.devices.reached,
-            ledger.apps[0].highest_second
-        ),
-        (0, 0, 0)
-    );
 }

@@ -1,12 +1,9 @@
 //! A sandbox and a client for it, as any test of the sandbox needs them.
 
-#![allow(dead_code, reason = "each test file uses its own part of this")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response, redirect::Policy};
-use reveille::sandbox::{Credentials, DeviceLedger, Sandbox, SandboxConfig};
+use reveille::sandbox::{Behaviour, Credentials, DeviceLedger, Sandbox, SandboxConfig};
 use serde_json::Value;
 
 /// The id of the only app.
@@ -141,4 +138,12 @@ pub(crate) fn status_header(reply: &Response) -> String {
     );
     assert_eq!(new, old);
     new
+}
+
+/// A sandbox whose channels behave in a given way.
+pub(crate) fn behaving(devices: u32, behaviour: Behaviour) -> SandboxConfig {
+    SandboxConfig {
+        behaviour,
+        ..config(devices)
+    }
 }
