@@ -1,5 +1,6 @@
 //! What stands outside, behind the ports: stores, WNS over HTTP, the clock.
 
 pub mod clock;
+pub mod embedded;
 pub mod redis;
 pub mod wns;

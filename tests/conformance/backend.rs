@@ -1,5 +1,7 @@
 //! What the suite needs of a backend besides the store itself: its clock, a crash, and a disk without room.
 
+pub mod embedded;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;

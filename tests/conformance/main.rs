@@ -1,7 +1,7 @@
 //! The contract of the store ports, case by case: every backend passes the same cases.
 //!
 //! A file of cases belongs to a port. [`suite!`] makes one test of each case and backend, named `<backend>::<port>::<case>`.
-//! A backend implements [`backend::Backend`] and [`Start`] in a file of its own and gets one line at the end of this file.
+//! A backend implements [`backend::Backend`] and [`Start`] in a file under `backend/` and gets one line at the end of this file.
 
 mod backend;
 mod documents;
@@ -190,4 +190,5 @@ macro_rules! suite {
     };
 }
 
+suite!(embedded, crate::backend::embedded::Embedded);
 suite!(redis, crate::on_redis::Redis);

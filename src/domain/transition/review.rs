@@ -98,6 +98,13 @@ fn died(step: &Step<'_>, channel: &Channel, since: Timestamp) -> Event {
         .with("first_seen", channel.first_seen.to_string())
 }
 
+/// Ends the asks whose deadline has come; the rest of the push goes on.
+pub fn overdue(step: &Step<'_>, record: &mut DeviceRecord) -> Effects {
+    let mut effects = Effects::default();
+    expire(step, record, &mut effects);
+    effects
+}
+
 /// Closes the asks whose deadline has come, each with what stood in its way.
 pub(super) fn expire(step: &Step<'_>, record: &mut DeviceRecord, effects: &mut Effects) {
     close_asks(step, record, effects, |record, ask| {

@@ -1,0 +1,38 @@
+//! The probe port.
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::{EmbeddedStore, closed, segment::SCHEMA, writer::Job};
+use crate::ports::{
+    error::{Probe, StoreError, StoreHealth},
+    records::Urgency,
+};
+
+#[async_trait]
+impl Probe for EmbeddedStore {
+    async fn probe(&self) -> Result<StoreHealth, StoreError> {
+        let round_trip = self.change("probe".to_owned(), Urgency::Settle, |_| Ok(()));
+        round_trip.await?;
+        let devices = self.shared.state().devices.len();
+        Ok(StoreHealth {
+            description: format!(
+                "embedded store, schema {SCHEMA}, {devices} devices, in {}",
+                self.path.display()
+            ),
+            durability: "a 202 survives kill -9 and a power cut: it is given after fsync"
+                .to_owned(),
+            warnings: self.shared.warnings(),
+        })
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        if self.shared.side.swap(None).is_none() {
+            return Ok(());
+        }
+        let (reply, closing) = oneshot::channel();
+        let sent = self.jobs.send(Job::Close(reply)).await;
+        sent.map_err(|_| closed())?;
+        closing.await.map_err(|_| closed())?
+    }
+}

@@ -1,0 +1,70 @@
+//! How much room the disk has, and the ballast that is thrown off so that settling goes on when it has none.
+
+use std::{fs::File, io, path::PathBuf};
+
+use super::segment::Segment;
+
+const BALLAST: &str = "ballast";
+
+/// Watches the disk under the store.
+pub(super) struct Room {
+    folder: PathBuf,
+    reserve_bytes: u64,
+    ballast_bytes: u64,
+}
+
+impl Room {
+    /// Watches the disk of `folder`; new work is refused when less than `reserve_bytes` are free.
+    pub(super) fn new(folder: PathBuf, reserve_bytes: u64, ballast_bytes: u64) -> Self {
+        Self {
+            folder,
+            reserve_bytes,
+            ballast_bytes,
+        }
+    }
+
+    /// Why there is no room for new work, if so.
+    pub(super) fn shortage(&self) -> Option<String> {
+        match self.free_bytes() {
+            Ok(free) if free >= self.reserve_bytes => None,
+            Ok(free) => Some(format!(
+                "{} MiB of disk are free, {} MiB are kept for settling",
+                free >> 20,
+                self.reserve_bytes >> 20
+            )),
+            Err(error) => Some(format!("the free space of the disk is unknown: {error}")),
+        }
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.folder)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// Takes the ballast on if there is plenty of room; without it the store is only closer to the edge.
+    pub(super) fn take_ballast(&self) -> io::Result<()> {
+        let path = self.folder.join(BALLAST);
+        let wanted = self.reserve_bytes.saturating_add(self.ballast_bytes);
+        if self.ballast_bytes == 0 || path.exists() || self.free_bytes()? < wanted {
+            return Ok(());
+        }
+        Segment::prepare(&path, self.ballast_bytes)
+    }
+
+    /// Throws the ballast off; tells whether there was any.
+    pub(super) fn drop_ballast(&self) -> bool {
+        let dropped = std::fs::remove_file(self.folder.join(BALLAST)).is_ok();
+        if let (true, Ok(folder)) = (dropped, File::open(&self.folder)) {
+            return folder.sync_all().is_ok();
+        }
+        dropped
+    }
+}
+
+/// Whether an error means that there is no room, not that the disk is broken.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}

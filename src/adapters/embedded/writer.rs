@@ -1,0 +1,482 @@
+//! The one thread that changes anything durable: it gathers what waits, makes it true with one fsync, and answers all.
+//!
+//! A change is checked against the state as it is, put into the frame under construction, and applied when the frame is on
+//! disk. So whatever is read has been durable before, and a frame that cannot be written leaves no trace. Two changes of one
+//! device never share a frame.
+
+use std::{collections::HashSet, fs::File, sync::Arc};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Shared,
+    batch::{Batch, PAYLOAD_HEAD_BYTES, Verdict, key_of},
+    bytes::Bytes,
+    clock::Moment,
+    compaction::Compaction,
+    fetch::fetch_here,
+    log::Log,
+    ops::Op,
+    room::{Room, is_full},
+    segment::FRAME_HEAD_BYTES,
+    side::{Side, is_aside},
+    state::State,
+};
+use crate::ports::{
+    error::StoreError,
+    records::{Committed, Fence, Item, Urgency},
+};
+
+/// A frame is written when it has reached this size.
+const FRAME_BYTES: usize = 1024 * 1024;
+/// Changes that wait for one fsync at most.
+const JOBS_PER_FRAME_MAX: usize = 1024;
+/// Changes applied under one lock, so that claims get between them.
+const APPLY_CHUNK: usize = 256;
+/// Bytes of the oldest segment looked at for each byte written, while the log is too long.
+const COMPACTION_RATIO: u64 = 3;
+const COMPACTION_BYTES_MIN: u64 = 128 * 1024;
+
+/// Work for the writer.
+pub(super) enum Job {
+    Commit(CommitJob),
+    Change(ChangeJob),
+    Close(oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// A commit of records.
+pub(super) struct CommitJob {
+    pub(super) items: Vec<Item>,
+    pub(super) urgency: Urgency,
+    pub(super) fence: Option<Fence>,
+    pub(super) moment: Moment,
+    pub(super) reply: oneshot::Sender<Result<Vec<Committed>, StoreError>>,
+}
+
+/// What tells the caller how the flush went.
+pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// Any other change: checked and added by a function, alone with its name in a frame.
+pub(super) struct ChangeJob {
+    pub(super) name: String,
+    pub(super) urgency: Urgency,
+    pub(super) moment: Moment,
+    pub(super) stage: Box<dyn FnOnce(Result<Stage<'_>, StoreError>) -> Answer + Send>,
+}
+
+/// What a change is checked against and added to.
+pub(super) struct Stage<'a> {
+    pub(super) batch: &'a mut Batch,
+    pub(super) shared: &'a Shared,
+    pub(super) side: &'a Side,
+}
+
+enum Pending {
+    Commit(CommitJob, Vec<Verdict>),
+    Change(Answer),
+}
+
+/// The thread's own.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) side: Arc<Side>,
+    pub(super) log: Log,
+    pub(super) room: Room,
+    pub(super) segment_bytes: u64,
+    pub(super) lock: File,
+    batch: Batch,
+    pending: Vec<Pending>,
+    compaction: Option<Compaction>,
+    compacts: bool,
+    logged_correction_ms: i64,
+    shortage: Option<String>,
+    failed: Option<StoreError>,
+}
+
+/// What a writer is made of.
+pub(super) struct Parts {
+    pub(super) shared: Arc<Shared>,
+    pub(super) side: Arc<Side>,
+    pub(super) log: Log,
+    pub(super) room: Room,
+    pub(super) segment_bytes: u64,
+    pub(super) lock: File,
+}
+
+impl Writer {
+    pub(super) fn new(parts: Parts, moment: Moment) -> Self {
+        let Parts {
+            shared,
+            side,
+            log,
+            room,
+            segment_bytes,
+            lock,
+        } = parts;
+        Self {
+            shared,
+            side,
+            log,
+            room,
+            segment_bytes,
+            lock,
+            batch: Batch::new(moment),
+            pending: Vec::new(),
+            compaction: None,
+            compacts: true,
+            logged_correction_ms: 0,
+            shortage: None,
+            failed: None,
+        }
+    }
+
+    /// Notes in the log that the store was opened, so that no claim's token comes twice.
+    pub(super) fn note_opening(&mut self) -> Result<(), StoreError> {
+        let times = self.shared.state().opened + 1;
+        self.batch.add(&Op::Opened { times });
+        self.flush()
+    }
+
+    /// Works until the store is closed or forgotten.
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(job) = jobs.blocking_recv() {
+            self.shortage = self.look_for_room();
+            self.stage_moves();
+            let mut next = Some(job);
+            for _ in 0..JOBS_PER_FRAME_MAX {
+                match next.take() {
+                    None => break,
+                    Some(Job::Close(reply)) => return self.close(reply),
+                    Some(Job::Commit(job)) => self.stage_commit(job),
+                    Some(Job::Change(job)) => self.stage_change(job),
+                }
+                if self.batch.bytes() < FRAME_BYTES {
+                    next = jobs.try_recv().ok();
+                }
+            }
+            self.flush().ok();
+        }
+    }
+
+    fn close(mut self, reply: oneshot::Sender<Result<(), StoreError>>) {
+        let ms = self.shared.state().clock.correction_ms();
+        self.batch.add(&Op::Correction { ms });
+        let flushed = self.flush();
+        let persisted = self.side.persist().map_err(|e| side_failed(&e));
+        drop((self.side, self.lock));
+        reply.send(flushed.and(persisted)).ok();
+    }
+
+    // === room ===
+
+    /// Why new work must be refused, if so; takes the room of the next segment ahead.
+    fn look_for_room(&mut self) -> Option<String> {
+        let shortage = self.room.shortage();
+        if shortage.is_none() && !self.log.has_spare() {
+            if let Err(error) = self.log.prepare_spare() {
+                return Some(format!("no room for the next segment: {error}"));
+            }
+            self.room.take_ballast().ok();
+        }
+        self.shared.set_shortage(shortage.clone());
+        shortage
+    }
+
+    fn admit(&self, urgency: Urgency) -> Result<(), StoreError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        match (urgency, &self.shortage) {
+            (Urgency::Open, Some(detail)) => {
+                let detail = detail.clone();
+                Err(StoreError::Full { detail })
+            }
+            (Urgency::Open | Urgency::Settle, _) => Ok(()),
+        }
+    }
+
+    // === staging ===
+
+    fn stage_moves(&mut self) {
+        if self.compaction.is_none() && self.compacts {
+            let state = self.shared.state();
+            self.compaction = Compaction::begin(&self.log, &state, self.segment_bytes);
+        }
+        let Some(compaction) = &mut self.compaction else {
+            return;
+        };
+        let bytes = COMPACTION_BYTES_MIN.max(self.shared.last_frame_bytes() * COMPACTION_RATIO);
+        let state = self.shared.state();
+        if let Err(error) = compaction.stage(&mut self.batch, &state, bytes) {
+            drop(state);
+            let warning = format!("the log is kept whole from now on, it grows: {error}");
+            self.shared.warn(warning);
+            (self.compaction, self.compacts) = (None, false);
+        }
+    }
+
+    fn note(&mut self, moment: Moment) {
+        self.batch.note(moment);
+        self.shared.state().clock.observe(moment);
+    }
+
+    fn stage_commit(&mut self, job: CommitJob) {
+        self.note(job.moment);
+        if let Err(error) = self
+            .admit(job.urgency)
+            .and_then(|()| self.check_fence(&job))
+        {
+            job.reply.send(Err(error)).ok();
+            return;
+        }
+        match self.stage_items(&job.items) {
+            Ok(verdicts) => self.pending.push(Pending::Commit(job, verdicts)),
+            Err(error) => {
+                job.reply.send(Err(error)).ok();
+            }
+        }
+    }
+
+    fn check_fence(&self, job: &CommitJob) -> Result<(), StoreError> {
+        let Some(fence) = &job.fence else {
+            return Ok(());
+        };
+        let raised = self.shared.state().fences.get(&fence.name).copied();
+        if raised.is_some_and(|epoch| epoch > fence.epoch) {
+            return Err(StoreError::Fenced);
+        }
+        Ok(())
+    }
+
+    fn stage_items(&mut self, items: &[Item]) -> Result<Vec<Verdict>, StoreError> {
+        let (mut own, mut flushed) = (HashSet::with_capacity(items.len()), false);
+        let mut verdicts = Vec::with_capacity(items.len());
+        for item in items {
+            let fingerprint = self.shared.state().devices.fingerprint(key_of(&item.key));
+            if !own.insert(fingerprint) {
+                verdicts.push(Verdict::Conflict);
+                continue;
+            }
+            if self.batch.touches(fingerprint) || self.batch.bytes() >= FRAME_BYTES {
+                self.flush().map_err(|error| in_part(error, flushed))?;
+                flushed = true;
+            }
+            let state = self.shared.state();
+            let staged = self.batch.stage(item, fingerprint, &state, &self.side);
+            verdicts.push(staged.map_err(|error| in_part(side_failed(&error), true))?);
+        }
+        Ok(verdicts)
+    }
+
+    fn stage_change(&mut self, job: ChangeJob) {
+        self.note(job.moment);
+        let mut admitted = self.admit(job.urgency);
+        if admitted.is_ok() && self.batch.touches_name(&job.name) {
+            admitted = self.flush();
+        }
+        self.batch.touch_name(&job.name);
+        let stage = admitted.map(|()| Stage {
+            batch: &mut self.batch,
+            shared: &self.shared,
+            side: &self.side,
+        });
+        let answer = (job.stage)(stage);
+        self.pending.push(Pending::Change(answer));
+    }
+
+    // === flushing ===
+
+    /// Makes the frame under construction true and answers all that wait for it.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let outcome = match &self.failed {
+            Some(error) => Err(error.clone()),
+            None => self.write_batch(),
+        };
+        self.batch.clear();
+        if let (Err(_), Some(compaction)) = (&outcome, &mut self.compaction) {
+            compaction.revert();
+        }
+        for pending in std::mem::take(&mut self.pending) {
+            match pending {
+                Pending::Change(answer) => answer(outcome.clone()),
+                Pending::Commit(job, verdicts) => {
+                    let told = outcome
+                        .clone()
+                        .and_then(|()| tell(&job.items, verdicts, &self.shared));
+                    job.reply.send(told).ok();
+                }
+            }
+        }
+        outcome
+    }
+
+    fn write_batch(&mut self) -> Result<(), StoreError> {
+        let ms = self.shared.state().clock.correction_ms();
+        if ms != self.logged_correction_ms {
+            self.batch.add(&Op::Correction { ms });
+        }
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.batch.finish(&mut self.shared.state());
+        if !self.log.fits(self.batch.frame()) {
+            self.rotate()?;
+        }
+        if self.log.wants_checkpoint() {
+            let mut checkpoint = self.batch.checkpoint(&self.shared.state());
+            self.write_frame(&mut checkpoint)?;
+        }
+        let mut frame = std::mem::take(self.batch.frame_mut());
+        let written = self.write_frame(&mut frame);
+        let applied = written.and_then(|(number, at)| self.apply(number, at, &frame));
+        *self.batch.frame_mut() = frame;
+        if let Err(error @ (StoreError::Damaged { .. } | StoreError::Unavailable { .. })) = &applied
+        {
+            self.failed = Some(error.clone());
+        }
+        applied?;
+        self.logged_correction_ms = ms;
+        self.finish_compaction()
+    }
+
+    fn rotate(&mut self) -> Result<(), StoreError> {
+        let mut rotated = self.log.rotate();
+        if rotated.as_ref().is_err_and(is_full) && self.room.drop_ballast() {
+            rotated = self.log.rotate();
+        }
+        let segment = rotated.map_err(|error| self.log_failed(&error))?;
+        self.shared.state().segments.push_back(segment);
+        Ok(())
+    }
+
+    fn write_frame(&mut self, frame: &mut [u8]) -> Result<(u64, super::log::At), StoreError> {
+        let written = self
+            .log
+            .write(frame)
+            .map_err(|error| self.log_failed(&error))?;
+        if let Err(error) = self.log.sync(frame.len()) {
+            let error = io_failed("the log cannot be made durable", &error);
+            self.failed = Some(error.clone());
+            return Err(error);
+        }
+        self.shared.set_last_frame_bytes(frame.len() as u64);
+        Ok(written)
+    }
+
+    fn log_failed(&mut self, error: &std::io::Error) -> StoreError {
+        if is_full(error) {
+            let detail = format!("the log cannot grow: {error}");
+            return StoreError::Full { detail };
+        }
+        let error = io_failed("the log cannot be written", error);
+        self.failed = Some(error.clone());
+        error
+    }
+
+    /// Applies a frame that is durable: first aside, so that nothing refers to what is not there yet, then in memory.
+    fn apply(&self, number: u64, at: super::log::At, frame: &[u8]) -> Result<(), StoreError> {
+        let payload = &frame[FRAME_HEAD_BYTES..];
+        let ops = read_ops(payload)?;
+        let aside: Vec<_> = ops.iter().filter(|op| is_aside(op)).copied().collect();
+        if !aside.is_empty() {
+            self.side
+                .apply(number, &aside)
+                .map_err(|e| side_failed(&e))?;
+        }
+        let (mut state, now) = (self.shared.state(), self.batch.instant());
+        for (place, op) in ops.iter().enumerate() {
+            if place % APPLY_CHUNK == APPLY_CHUNK - 1 && !matches!(op, Op::Count { .. }) {
+                drop(state);
+                state = self.shared.state();
+            }
+            state.apply(op, at, now).map_err(|error| damaged(&error))?;
+        }
+        let wakes = self.shared.wakes_of(&mut state);
+        drop(state);
+        self.shared.announce(wakes, &aside);
+        Ok(())
+    }
+
+    fn finish_compaction(&mut self) -> Result<(), StoreError> {
+        let is_empty = self.compaction.as_mut().is_some_and(Compaction::commit);
+        if is_empty {
+            self.compaction = None;
+            self.side.persist().map_err(|e| side_failed(&e))?;
+            self.shared.state().segments.pop_front();
+            let removed = self.log.remove_oldest();
+            removed.map_err(|e| io_failed("a segment cannot be removed", &e))?;
+        }
+        Ok(())
+    }
+}
+
+/// The changes of a payload.
+pub(super) fn read_ops(payload: &[u8]) -> Result<Vec<Op<'_>>, StoreError> {
+    let mut rest = Bytes::new(payload);
+    rest.take(PAYLOAD_HEAD_BYTES)
+        .map_err(|error| damaged(&error))?;
+    let mut ops = Vec::with_capacity(payload.len() / 256);
+    while !rest.is_empty() {
+        ops.push(Op::read(&mut rest).map_err(|error| damaged(&error))?);
+    }
+    Ok(ops)
+}
+
+fn tell(
+    items: &[Item],
+    verdicts: Vec<Verdict>,
+    shared: &Shared,
+) -> Result<Vec<Committed>, StoreError> {
+    let current = |item: &Item, state: &State| {
+        let number = state.devices.find(key_of(&item.key))?;
+        Some(state.found(number))
+    };
+    let mut told = Vec::with_capacity(items.len());
+    for (item, verdict) in items.iter().zip(verdicts) {
+        told.push(match verdict {
+            Verdict::Done => Committed::Done,
+            Verdict::Listed => Committed::Listed,
+            Verdict::Conflict | Verdict::LeaseLost => {
+                let found = current(item, &shared.state());
+                let stored = fetch_here(&[found])?.remove(0);
+                match verdict {
+                    Verdict::LeaseLost => Committed::LeaseLost(stored),
+                    Verdict::Done | Verdict::Listed | Verdict::Conflict => {
+                        Committed::Conflict(stored)
+                    }
+                }
+            }
+        });
+    }
+    Ok(told)
+}
+
+/// After a part of a commit was applied, every error says so.
+fn in_part(error: StoreError, applied: bool) -> StoreError {
+    if !applied {
+        return error;
+    }
+    StoreError::Unavailable {
+        detail: format!("a part may have been applied: {error}"),
+        retry_after: None,
+    }
+}
+
+pub(super) fn damaged(error: &dyn std::error::Error) -> StoreError {
+    let detail = error.to_string();
+    StoreError::Damaged { detail }
+}
+
+pub(super) fn side_failed(error: &fjall::Error) -> StoreError {
+    StoreError::Unavailable {
+        detail: format!("lists, events and documents cannot be reached: {error}"),
+        retry_after: None,
+    }
+}
+
+fn io_failed(what: &str, error: &std::io::Error) -> StoreError {
+    StoreError::Unavailable {
+        detail: format!("{what}: {error}; restart the broker when the disk is well"),
+        retry_after: None,
+    }
+}
