@@ -30,6 +30,7 @@ use reveille::{
         status::{ActorStatus, AppStatus, BrokerStatus, TokenState, TokenStatus},
         tenants::{Tenant, Tenants},
     },
+    telemetry::Telemetry,
 };
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -118,6 +119,7 @@ impl World {
             store: store.clone(),
             clock: clock.clone(),
             rules: Arc::new(Rules::default()),
+            telemetry: Telemetry::new(Duration::from_secs(60)),
         };
         let app = AppId::new("contoso").unwrap();
         let tenant = TenantId::new("contoso").unwrap();
