@@ -1,5 +1,6 @@
 //! A broker put together: the only place where adapters and actors meet.
 
+pub mod check;
 mod directory;
 mod outbound;
 mod status;
@@ -38,8 +39,6 @@ use crate::{
 
 pub use stores::OpenStoreError;
 
-/// Lines about failures of one class come at most this often.
-const FAILURE_INTERVAL: Duration = Duration::from_secs(60);
 /// The document that keeps the key under which channel URIs are hashed for people.
 const URI_KEY_DOCUMENT: &str = "broker/uri-key";
 /// Length of that key.
@@ -96,7 +95,7 @@ impl Broker {
     /// # Errors
     /// [`StartError`] says what has to be mended.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let telemetry = Telemetry::new(FAILURE_INTERVAL);
+        let telemetry = Telemetry::new(config.log.failure_interval);
         install_panic_hook(telemetry.clone());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let listen = config.server.listen;
@@ -120,6 +119,11 @@ impl Broker {
             rules: Arc::new(rules.clone()),
         };
         let watch = Arc::new(Watchman::new(telemetry.clone()));
+        let today = clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        config
+            .advice(today)
+            .iter()
+            .for_each(|advice| telemetry.advised(advice));
         let outbound = Outbound::new(&config, &clock)?;
         let deps = Deps {
             store: store.clone(),
