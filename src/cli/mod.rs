@@ -5,6 +5,7 @@
 //! that begins with `reveille: `. The exit code is one of [`Exit`].
 
 mod channels;
+mod check;
 mod client;
 mod completions;
 pub mod demo;
@@ -44,6 +45,7 @@ enum Command {
     // The largest by far, so that the others stay small.
     Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
+    Check(check::CheckArgs),
     Sandbox(Box<sandbox::SandboxArgs>),
     Push(push::PushArgs),
     Channels(channels::ChannelsArgs),
@@ -65,6 +67,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Demo(args) => demo::main(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Sandbox(args) => run_sandbox(*args),
         Command::Push(args) => block_on(push::run(args))?,
         Command::Channels(args) => block_on(channels::run(args))?,

@@ -2,5 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod check;
 mod crash;
+mod hostile;
+mod operations;
+mod refusals;
 mod rig;
