@@ -6,6 +6,7 @@ pub mod campaign_runner;
 mod decisions;
 pub mod dispatcher;
 pub mod limiter;
+pub mod notifier;
 pub mod pacer;
 pub mod ready;
 pub mod roster;
