@@ -7,6 +7,7 @@ mod decisions;
 pub mod dispatcher;
 pub mod janitor;
 pub mod limiter;
+pub mod notifier;
 pub mod pacer;
 pub mod ready;
 pub mod roster;

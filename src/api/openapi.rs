@@ -12,7 +12,7 @@ use utoipa::{
 use super::{
     apps, campaign_targets, campaigns, channels, check_ins, devices, events, health, pushes,
     route::{Endpoint, Entry},
-    tenants,
+    syncml, tenants, webhooks,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -41,6 +41,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         campaign_targets::post, campaign_targets::get,
         events::get,
         tenants::list, tenants::get, tenants::put,
+        syncml::post, syncml::commands,
+        webhooks::list, webhooks::post, webhooks::get, webhooks::put, webhooks::delete,
+        webhooks::rotate, webhooks::replay,
         apps::list, apps::get, apps::pause, apps::resume, apps::put_pace,
         health::healthz, health::readyz, health::metrics, get,
     ),

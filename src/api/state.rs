@@ -13,6 +13,7 @@ use crate::{
     },
     service::{
         apps::Apps, campaign::Campaigns, desk::Desk, status::BrokerStatus, tenants::Tenants,
+        webhook::Webhooks,
     },
 };
 
@@ -29,6 +30,8 @@ pub struct Settings {
     pub push_deadline: Duration,
     /// Farthest deadline that is taken.
     pub deadline_max: Duration,
+    /// Whether webhooks may have addresses that are not on the public internet.
+    pub private_webhooks: bool,
 }
 
 impl Default for Settings {
@@ -39,6 +42,7 @@ impl Default for Settings {
             line_bytes_max: 64 * 1024,
             push_deadline: Duration::from_secs(24 * 3600),
             deadline_max: Duration::from_secs(30 * 24 * 3600),
+            private_webhooks: false,
         }
     }
 }
@@ -79,6 +83,7 @@ pub struct State {
     pub(super) tenants: Arc<Tenants>,
     pub(super) apps: Apps,
     pub(super) campaigns: Campaigns,
+    pub(super) webhooks: Webhooks,
     pub(super) pfns: HashMap<AppId, String>,
     pub(super) hosts: HostPolicy,
     pub(super) uri_key: Vec<u8>,
@@ -101,6 +106,11 @@ impl State {
             principals: principals.collect(),
             apps: Apps::new(parts.desk.clone(), Arc::clone(&parts.tenants)),
             campaigns: parts.campaigns,
+            webhooks: Webhooks::new(
+                parts.desk.store.clone(),
+                parts.desk.clock.clone(),
+                parts.settings.private_webhooks,
+            ),
             gate: Gate::new(parts.settings.requests_max),
             closing: CancellationToken::new(),
             desk: parts.desk,

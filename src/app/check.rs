@@ -20,6 +20,7 @@ use crate::{
     config::{App, Backend, Config},
     domain::wns::token::TokenFailure,
     ports::{clock::Clock, error::StoreError, wns::TokenSource},
+    telemetry::Telemetry,
 };
 
 /// Token endpoints asked at once.
@@ -145,7 +146,13 @@ async fn store(config: &Config, clock: &Arc<dyn Clock>, neighbour: bool) -> Vec<
     {
         return vec![found];
     }
-    let opened = match stores::open(&config.store, clock).await {
+    let opened = match stores::open(
+        &config.store,
+        clock,
+        &Telemetry::new(config.log.failure_interval),
+    )
+    .await
+    {
         Ok(opened) => opened,
         Err(error) => return vec![not_opened(&error, neighbour)],
     };
@@ -211,7 +218,7 @@ fn not_opened(error: &OpenStoreError, neighbour: bool) -> Finding {
                 path.display()
             ),
         ),
-        OpenStoreError::Embedded(_) | OpenStoreError::NoRedis => {
+        OpenStoreError::Embedded(_) | OpenStoreError::Redis(_) | OpenStoreError::CaFile { .. } => {
             Finding::new(Weight::Failed, "store", error)
         }
     }
