@@ -1,22 +1,22 @@
 //! A broker put together: the only place where adapters and actors meet.
 
 mod directory;
+mod listeners;
 mod outbound;
 mod status;
 mod stores;
 mod watch;
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use actix_web::dev::ServerHandle;
 use bytes::Bytes;
 
-use self::{directory::TenantDirectory, outbound::Outbound, status::Standing, watch::Watchman};
+use self::{directory::TenantDirectory, listeners::{Listeners, Servers}, outbound::Outbound, status::Standing, watch::Watchman};
 use crate::{
     actors::{self, ActorSet, Deps, DispatchSettings, Placement, WnsFactory},
     adapters::{
@@ -83,7 +83,7 @@ pub struct Broker {
     address: SocketAddr,
     actors: Rc<ActorSet>,
     state: Arc<api::State>,
-    server: ServerHandle,
+    servers: Servers,
     store: Arc<dyn Store>,
     telemetry: Telemetry,
     watch: Arc<Watchman>,
@@ -99,12 +99,9 @@ impl Broker {
         let telemetry = Telemetry::new(FAILURE_INTERVAL);
         install_panic_hook(telemetry.clone());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let listen = config.server.listen;
         // Before the store is opened: a second broker on one machine fails here, whatever its store.
-        let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen {
-            address: listen,
-            source,
-        })?;
+        let listeners = Listeners::bind(&config)?;
+        let address = listeners.address();
         let store = stores::open(&config.store, &clock).await?;
         let uri_key = uri_key(&*store).await?;
         let rules = config.rules();
@@ -148,19 +145,7 @@ impl Broker {
             settings: api_settings(&config),
         };
         let state = api::State::new(parts);
-        let address = listener.local_addr().map_err(|source| StartError::Listen {
-            address: listen,
-            source,
-        })?;
-        let server =
-            api::server::serve(listener, state.clone(), listening(&config)).map_err(|source| {
-                StartError::Listen {
-                    address: listen,
-                    source,
-                }
-            })?;
-        let handle = server.handle();
-        actix_rt::spawn(server);
+        let servers = listeners.serve(&state, &config)?;
         let health = store.probe().await?;
         telemetry.started(address, &health.description);
         health
@@ -171,7 +156,7 @@ impl Broker {
             address,
             actors,
             state,
-            server: handle,
+            servers,
             store,
             telemetry,
             watch,
@@ -201,7 +186,7 @@ impl Broker {
         self.state.close();
         let (unsettled, ()) = tokio::join!(
             self.actors.drain(self.drain_timeout),
-            self.server.stop(true)
+            self.servers.stop()
         );
         self.actors.stop();
         if let Err(error) = self.store.close().await {

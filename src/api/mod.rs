@@ -15,6 +15,7 @@ mod channels;
 mod check_ins;
 mod devices;
 mod events;
+mod failures;
 mod gate;
 mod health;
 mod idempotent;
@@ -49,6 +50,7 @@ pub fn endpoints() -> Vec<Endpoint> {
     all.extend(events::endpoints());
     all.extend(tenants::endpoints());
     all.extend(apps::endpoints());
+    all.extend(failures::endpoints());
     all.extend(health::endpoints());
     all.extend(openapi::endpoints());
     all

@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 use super::{
-    apps, campaign_targets, campaigns, channels, check_ins, devices, events, health, pushes,
+    apps, campaign_targets, campaigns, channels, check_ins, devices, events, failures, health, pushes,
     route::{Endpoint, Entry},
     tenants,
 };
@@ -42,6 +42,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         events::get,
         tenants::list, tenants::get, tenants::put,
         apps::list, apps::get, apps::pause, apps::resume, apps::put_pace,
+        failures::list,
         health::healthz, health::readyz, health::metrics, get,
     ),
     modifiers(&Keys)
