@@ -55,6 +55,8 @@ pub struct Parts {
     pub desk: Desk,
     /// The consoles' name spaces.
     pub tenants: Arc<Tenants>,
+    /// The campaigns.
+    pub campaigns: Campaigns,
     /// The package family name of each app, where it is known.
     pub pfns: HashMap<AppId, String>,
     /// Whose channel URIs are taken.
@@ -98,11 +100,7 @@ impl State {
         Arc::new(Self {
             principals: principals.collect(),
             apps: Apps::new(parts.desk.clone(), Arc::clone(&parts.tenants)),
-            campaigns: Campaigns::new(
-                parts.desk.clone(),
-                Arc::clone(&parts.tenants),
-                Arc::clone(&parts.status),
-            ),
+            campaigns: parts.campaigns,
             gate: Gate::new(parts.settings.requests_max),
             closing: CancellationToken::new(),
             desk: parts.desk,

@@ -2,4 +2,6 @@
 
 mod machine;
 mod model;
+mod service;
 mod simulation;
+mod world;

@@ -105,7 +105,7 @@ fn an_urgent_push_overtakes_a_bulk_run() {
 
 #[test]
 fn whatever_happens_every_ask_ends_in_exactly_one_state() {
-    for seed in 1..=12 {
+    for seed in 1..=4 {
         simulate(async {
             let odds = Odds {
                 panic: 0.002,
@@ -206,7 +206,11 @@ fn a_throttled_app_pauses_for_as_long_as_wns_asks_and_the_other_goes_on() {
         let first = world.posts()[posts.len()].began - began;
         assert!((900..905).contains(&first.as_secs()), "{first:?}");
         let paced: Vec<Post> = world.posts().split_off(posts.len());
-        assert_paced(&paced, 350.0);
+        // Cut to 70 %, and grown again to no more than 85 % within the hour.
+        assert_paced(&paced, 425.0);
+        let second =
+            paced.partition_point(|post| post.began < paced[0].began + Duration::from_secs(1));
+        assert!(second <= 358, "{second}");
         assert_eq!(world.store.events("app.throttled").len(), 1);
         assert_eq!(world.store.events("app.resumed").len(), 1);
         let state = world
@@ -400,10 +404,10 @@ fn tokens_are_renewed_once_a_life() {
         };
         let world = World::start(setup, always(ACCEPTED)).await;
 
-        tokio::time::sleep(24 * HOUR).await;
+        tokio::time::sleep(HOUR).await;
 
         let fetches = world.tokens[0].fetches.lock().unwrap().len();
-        assert!((25..=28).contains(&fetches), "{fetches}");
+        assert!((24..=26).contains(&fetches), "{fetches}");
     });
 }
 

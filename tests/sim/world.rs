@@ -92,8 +92,9 @@ impl Chaos {
         })
     }
 
-    pub(crate) fn set(&self, odds: Odds) {
-        *self.odds.lock().unwrap() = odds;
+    /// Changes the odds, and gives back what they were.
+    pub(crate) fn set(&self, odds: Odds) -> Odds {
+        std::mem::replace(&mut self.odds.lock().unwrap(), odds)
     }
 
     pub(crate) fn chance(&self, odds: f64) -> bool {
@@ -393,6 +394,8 @@ impl World {
             .map(|n| Edit::new(self.device(app, n), request.clone()))
             .collect();
         let rules = self.rules.clone();
+        // The console's own calls are no part of the chaos.
+        let odds = self.chaos.set(Odds::default());
         loop {
             let decided = edit(
                 &*self.store,
@@ -416,6 +419,7 @@ impl World {
             )
             .await;
             if decided.is_ok() {
+                self.chaos.set(odds);
                 return;
             }
         }
