@@ -66,5 +66,8 @@ pub(super) async fn list(call: Call) -> Result<HttpResponse, Problem> {
     let app = call.app(Scope::Read)?;
     let failures = call.state.status.recent_failures(&app);
     let items = failures.into_iter().map(FailureView::from).collect();
-    Ok(ok(&PageBody { items, next_cursor: None }))
+    Ok(ok(&PageBody {
+        items,
+        next_cursor: None,
+    }))
 }

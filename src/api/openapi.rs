@@ -10,7 +10,8 @@ use utoipa::{
 };
 
 use super::{
-    apps, campaign_targets, campaigns, channels, check_ins, devices, events, failures, health, pushes,
+    apps, campaign_targets, campaigns, channels, check_ins, devices, events, failures, health,
+    pushes,
     route::{Endpoint, Entry},
     tenants,
 };

@@ -5,7 +5,12 @@
 
 mod scrub;
 
-use std::{collections::BTreeMap, fs, io, path::{Path, PathBuf}, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use flate2::{Compression, write::GzEncoder};
@@ -35,10 +40,20 @@ const QUESTIONS: [(&str, &str); 4] = [
 #[derive(Args, Clone, Debug)]
 pub(super) struct BundleArgs {
     /// Base URL of the broker's API
-    #[arg(long, env = "REVEILLE_URL", default_value = "http://127.0.0.1:8470", value_name = "URL")]
+    #[arg(
+        long,
+        env = "REVEILLE_URL",
+        default_value = "http://127.0.0.1:8470",
+        value_name = "URL"
+    )]
     server: String,
     /// API key with the scope read for everything, if the broker wants one; better given in the environment
-    #[arg(long, env = "REVEILLE_API_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(
+        long,
+        env = "REVEILLE_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
     key: Option<String>,
     /// Configuration file of the broker
     #[arg(long, short, env = "REVEILLE_CONFIG", value_name = "FILE")]
@@ -66,17 +81,34 @@ pub(super) async fn run(args: BundleArgs) -> Result<Exit, Failure> {
     configuration(args.config.as_deref(), &mut collected, &mut scrubber);
     ask_broker(&args, &mut collected).await?;
     about(&args, now, &mut collected);
-    let output = args.output.unwrap_or_else(|| format!("reveille-bundle-{}.tar.gz", now.as_second()).into());
-    write(&output, &collected, &scrubber, now)
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write {}: {error}", output.display())))?;
+    let output = args
+        .output
+        .unwrap_or_else(|| format!("reveille-bundle-{}.tar.gz", now.as_second()).into());
+    write(&output, &collected, &scrubber, now).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot write {}: {error}", output.display()),
+        )
+    })?;
     if args.json {
         let files: Vec<&String> = collected.files.keys().collect();
         print_json(&json!({"bundle": output, "files": files, "missing": collected.missing}))?;
     } else {
-        print(format_args!("{}: {} files", output.display(), collected.files.len()))?;
-        collected.missing.iter().try_for_each(|what| print(format_args!("  without {what}")))?;
+        print(format_args!(
+            "{}: {} files",
+            output.display(),
+            collected.files.len()
+        ))?;
+        collected
+            .missing
+            .iter()
+            .try_for_each(|what| print(format_args!("  without {what}")))?;
     }
-    Ok(if collected.missing.is_empty() { Exit::Done } else { Exit::Partly })
+    Ok(if collected.missing.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partly
+    })
 }
 
 /// The configuration file without what is private in it, and the names of the variables that change it.
@@ -84,21 +116,31 @@ fn configuration(path: Option<&Path>, collected: &mut Collected, scrubber: &mut 
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let mut names: Vec<String> = names.filter(|name| name.starts_with("REVEILLE_")).collect();
     names.sort();
-    collected.files.insert("environment.txt".to_owned(), names.join("\n") + "\n");
+    collected
+        .files
+        .insert("environment.txt".to_owned(), names.join("\n") + "\n");
     let Some(path) = path else {
-        collected.missing.push("the configuration: --config names none".to_owned());
+        collected
+            .missing
+            .push("the configuration: --config names none".to_owned());
         return;
     };
     let read = fs::read_to_string(path).map_err(|error| error.to_string());
     match read.and_then(|text| redacted(&text, scrubber)) {
         Ok(text) => drop(collected.files.insert("reveille.toml".to_owned(), text)),
-        Err(error) => collected.missing.push(format!("the configuration {}: {error}", path.display())),
+        Err(error) => collected
+            .missing
+            .push(format!("the configuration {}: {error}", path.display())),
     }
 }
 
 async fn ask_broker(args: &BundleArgs, collected: &mut Collected) -> Result<(), Failure> {
-    let http = Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none());
-    let http = http.build().map_err(|error| Failure::new(Exit::Failed, format!("no HTTP client: {error}")))?;
+    let http = Client::builder()
+        .timeout(TIMEOUT)
+        .redirect(redirect::Policy::none());
+    let http = http
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("no HTTP client: {error}")))?;
     let base = args.server.trim_end_matches('/');
     for (name, path) in QUESTIONS {
         match ask(&http, args, &format!("{base}{path}")).await {
@@ -109,7 +151,11 @@ async fn ask_broker(args: &BundleArgs, collected: &mut Collected) -> Result<(), 
     for app in apps(collected) {
         let path = format!("/v1/apps/{app}/failures");
         match ask(&http, args, &format!("{base}{path}")).await {
-            Ok(text) => drop(collected.files.insert(format!("recent-failures/{app}.json"), text)),
+            Ok(text) => drop(
+                collected
+                    .files
+                    .insert(format!("recent-failures/{app}.json"), text),
+            ),
             Err(why) => collected.missing.push(format!("{path}: {why}")),
         }
     }
@@ -118,9 +164,17 @@ async fn ask_broker(args: &BundleArgs, collected: &mut Collected) -> Result<(), 
 
 /// The apps that the broker has named.
 fn apps(collected: &Collected) -> Vec<String> {
-    let text = collected.files.get("apps.json").map(String::as_str).unwrap_or_default();
+    let text = collected
+        .files
+        .get("apps.json")
+        .map(String::as_str)
+        .unwrap_or_default();
     let listed: Value = serde_json::from_str(text).unwrap_or_default();
-    let names = listed["items"].as_array().into_iter().flatten().filter_map(|app| app["app"].as_str());
+    let names = listed["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|app| app["app"].as_str());
     names.map(str::to_owned).collect()
 }
 
@@ -130,9 +184,15 @@ async fn ask(http: &Client, args: &BundleArgs, url: &str) -> Result<String, Stri
         Some(key) => request.bearer_auth(key),
         None => request,
     };
-    let answer = request.send().await.map_err(|error| error.without_url().to_string())?;
+    let answer = request
+        .send()
+        .await
+        .map_err(|error| error.without_url().to_string())?;
     let status = answer.status();
-    let text = answer.text().await.map_err(|error| error.without_url().to_string())?;
+    let text = answer
+        .text()
+        .await
+        .map_err(|error| error.without_url().to_string())?;
     // A broker that is not ready says why, with 503: that is what a bundle is for.
     if status.is_success() || (url.ends_with("/readyz") && !text.is_empty()) {
         return Ok(text);
@@ -150,22 +210,36 @@ fn about(args: &BundleArgs, now: Timestamp, collected: &mut Collected) {
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),
         "missing": collected.missing,
     });
-    collected.files.insert("about.json".to_owned(), format!("{about:#}\n"));
+    collected
+        .files
+        .insert("about.json".to_owned(), format!("{about:#}\n"));
 }
 
-fn write(output: &Path, collected: &Collected, scrubber: &Scrubber, now: Timestamp) -> io::Result<()> {
+fn write(
+    output: &Path,
+    collected: &Collected,
+    scrubber: &Scrubber,
+    now: Timestamp,
+) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, MODE);
-    let mut archive = tar::Builder::new(GzEncoder::new(options.open(output)?, Compression::default()));
+    let mut archive = tar::Builder::new(GzEncoder::new(
+        options.open(output)?,
+        Compression::default(),
+    ));
     for (name, text) in &collected.files {
         let text = scrubber.scrub(text);
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(MODE);
         header.set_mtime(u64::try_from(now.as_second()).unwrap_or(0));
-        archive.append_data(&mut header, format!("reveille-bundle/{name}"), text.as_bytes())?;
+        archive.append_data(
+            &mut header,
+            format!("reveille-bundle/{name}"),
+            text.as_bytes(),
+        )?;
     }
     archive.into_inner()?.finish()?.sync_all()
 }

@@ -49,26 +49,51 @@ impl Prometheus {
             "scrape_configs": [{"job_name": "reveille", "static_configs": [{"targets": [target]}]}],
         });
         fs::write(file("prometheus.yml"), config.to_string()).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let process = Command::new("prometheus")
-            .arg(format!("--config.file={}", file("prometheus.yml").display()))
+            .arg(format!(
+                "--config.file={}",
+                file("prometheus.yml").display()
+            ))
             .arg(format!("--storage.tsdb.path={}", file("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .stdout(Stdio::null())
             .stderr(fs::File::create(file("log")).unwrap())
             .spawn()
             .unwrap_or_else(|error| panic!("prometheus: {error}; tests/run installs it"));
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build().unwrap();
-        Self { process, url: format!("http://127.0.0.1:{port}"), http, _folder: folder }
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .no_proxy()
+            .build()
+            .unwrap();
+        Self {
+            process,
+            url: format!("http://127.0.0.1:{port}"),
+            http,
+            _folder: folder,
+        }
     }
 
     /// Whether an expression gives a number now.
     async fn answers(&self, expression: &str) -> bool {
-        let request = self.http.post(format!("{}/api/v1/query", self.url)).form(&[("query", expression)]);
-        let Ok(answer) = request.send().await else { return false };
-        let Ok(answer) = answer.json::<Value>().await else { return false };
+        let request = self
+            .http
+            .post(format!("{}/api/v1/query", self.url))
+            .form(&[("query", expression)]);
+        let Ok(answer) = request.send().await else {
+            return false;
+        };
+        let Ok(answer) = answer.json::<Value>().await else {
+            return false;
+        };
         let series = answer["data"]["result"].as_array().into_iter().flatten();
-        series.filter_map(|one| one["value"][1].as_str()).any(|value| value != "NaN")
+        series
+            .filter_map(|one| one["value"][1].as_str())
+            .any(|value| value != "NaN")
     }
 }
 
@@ -76,7 +101,10 @@ fn troubled() -> Behaviour {
     Behaviour {
         latency: Delay::fixed(Duration::from_millis(10)),
         dead: "2%".parse().unwrap(),
-        check_in: CheckIns { delay: "10ms..200ms".parse().unwrap(), ..CheckIns::default() },
+        check_in: CheckIns {
+            delay: "10ms..200ms".parse().unwrap(),
+            ..CheckIns::default()
+        },
         ..Behaviour::default()
     }
 }
@@ -85,11 +113,15 @@ fn troubled() -> Behaviour {
 /// itself is silent while all is well.
 fn questions() -> Vec<(String, String)> {
     let recorded = expressions::rules("deploy/prometheus/rules.yml");
-    let recorded = recorded.iter().map(|rule| rule["record"].as_str().unwrap().to_owned());
+    let recorded = recorded
+        .iter()
+        .map(|rule| rule["record"].as_str().unwrap().to_owned());
     let mut all: Vec<(String, String)> = recorded.map(|name| (name.clone(), name)).collect();
     all.extend(of_dashboards(TENANT).into_iter().map(|e| (e.place, e.text)));
     for expression in of_rules() {
-        let named = selectors(&expression.text).into_iter().map(|selector| selector.metric);
+        let named = selectors(&expression.text)
+            .into_iter()
+            .map(|selector| selector.metric);
         all.extend(named.map(|metric| (expression.place.clone(), format!("count({metric})"))));
     }
     all.sort();
@@ -104,7 +136,9 @@ async fn every_question_of_dashboards_rules_and_alerts_has_an_answer() {
     rig.start().await;
     let prometheus = Prometheus::start(&rig);
     until("Prometheus has seen the broker twice", async || {
-        prometheus.answers("count_over_time(reveille_build_info[1m]) >= 2").await
+        prometheus
+            .answers("count_over_time(reveille_build_info[1m]) >= 2")
+            .await
     })
     .await;
     rig.register_all().await;
@@ -125,20 +159,29 @@ async fn every_question_of_dashboards_rules_and_alerts_has_an_answer() {
     }
 
     // then none is left
-    assert!(open.is_empty(), "{} questions without an answer: {open:#?}", open.len());
+    assert!(
+        open.is_empty(),
+        "{} questions without an answer: {open:#?}",
+        open.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_has_what_support_asks_for_and_no_secret() {
     // given a broker whose channels are all dead
-    let behaviour = Behaviour { dead: "100%".parse().unwrap(), ..Behaviour::default() };
+    let behaviour = Behaviour {
+        dead: "100%".parse().unwrap(),
+        ..Behaviour::default()
+    };
     let mut rig = Rig::new(20, behaviour);
     rig.start().await;
     rig.register_all().await;
     rig.push_all("goal=accepted").await;
     until("an attempt has failed", async || {
         let failures = rig.get(&format!("/v1/apps/{TENANT}/failures")).await;
-        failures["items"].as_array().is_some_and(|items| !items.is_empty())
+        failures["items"]
+            .as_array()
+            .is_some_and(|items| !items.is_empty())
     })
     .await;
 
@@ -153,22 +196,45 @@ async fn a_bundle_has_what_support_asks_for_and_no_secret() {
         .env("E2E_WNS_SECRET", &login.secrets[0])
         .output()
         .unwrap();
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(
+        ended.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
 
     // then it has these files, the ids that Microsoft wants, and nothing private
     let unpacked = tempfile::tempdir().unwrap();
-    let tar = Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(unpacked.path()).status();
+    let tar = Command::new("tar")
+        .arg("-xzf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(unpacked.path())
+        .status();
     assert!(tar.unwrap().success());
     let mut whole = String::new();
-    for name in ["about.json", "reveille.toml", "environment.txt", "readiness.json", "apps.json", "tenants.json", "metrics.txt"] {
-        whole += &fs::read_to_string(unpacked.path().join("reveille-bundle").join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    for name in [
+        "about.json",
+        "reveille.toml",
+        "environment.txt",
+        "readiness.json",
+        "apps.json",
+        "tenants.json",
+        "metrics.txt",
+    ] {
+        whole += &fs::read_to_string(unpacked.path().join("reveille-bundle").join(name))
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
     }
-    let failures = unpacked.path().join(format!("reveille-bundle/recent-failures/{TENANT}.json"));
+    let failures = unpacked
+        .path()
+        .join(format!("reveille-bundle/recent-failures/{TENANT}.json"));
     let failures = fs::read_to_string(failures).unwrap();
     let listed: Value = serde_json::from_str(&failures).unwrap();
     let first = &listed["items"][0];
     for id in ["msg_id", "debug_trace", "ms_cv"] {
-        assert!(first[id].as_str().is_some_and(|text| !text.is_empty()), "{id} in {first}");
+        assert!(
+            first[id].as_str().is_some_and(|text| !text.is_empty()),
+            "{id} in {first}"
+        );
     }
     whole += &failures;
     let (_, uri) = rig.sandbox.channels(TENANT).next().unwrap();

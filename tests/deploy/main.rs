@@ -5,7 +5,10 @@ mod catalogue;
 mod expressions;
 mod live;
 mod packaging;
-#[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
+#[allow(
+    dead_code,
+    reason = "shared with the end-to-end tests, which use all of it"
+)]
 #[path = "../e2e/rig.rs"]
 mod rig;
 mod rules;

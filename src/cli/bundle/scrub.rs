@@ -8,7 +8,14 @@ const REDACTED: &str = "[redacted]";
 /// A shorter secret is no secret, and taking it out would spoil the text.
 const SECRET_CHARS_MIN: usize = 6;
 /// What secrets stand behind: API keys, tokens, the secret part of channel URIs, passwords in forms.
-const MARKS: [&str; 6] = ["rvk_", "Bearer ", "bearer ", "token=", "client_secret=", "access_token\":\""];
+const MARKS: [&str; 6] = [
+    "rvk_",
+    "Bearer ",
+    "bearer ",
+    "token=",
+    "client_secret=",
+    "access_token\":\"",
+];
 
 /// Knows secrets by value.
 #[derive(Debug, Default)]
@@ -26,7 +33,9 @@ impl Scrubber {
 
     /// The text without secrets.
     pub(super) fn scrub(&self, text: &str) -> String {
-        let known = self.known.iter().fold(text.to_owned(), |text, secret| text.replace(secret, REDACTED));
+        let known = self.known.iter().fold(text.to_owned(), |text, secret| {
+            text.replace(secret, REDACTED)
+        });
         MARKS.iter().fold(known, |text, mark| behind(&text, mark))
     }
 }
@@ -55,15 +64,20 @@ fn behind(text: &str, mark: &str) -> String {
 /// # Errors
 /// Why it is no TOML, without quoting it.
 pub(super) fn redacted(text: &str, scrubber: &mut Scrubber) -> Result<String, String> {
-    let mut root: Value = toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())?;
+    let mut root: Value =
+        toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())?;
     redact("", &mut root, scrubber);
     toml::to_string_pretty(&root).map_err(|error| error.to_string())
 }
 
 fn redact(name: &str, value: &mut Value, scrubber: &mut Scrubber) {
     match value {
-        Value::Table(table) => table.iter_mut().for_each(|(name, value)| redact(name, value, scrubber)),
-        Value::Array(items) => items.iter_mut().for_each(|item| redact(name, item, scrubber)),
+        Value::Table(table) => table
+            .iter_mut()
+            .for_each(|(name, value)| redact(name, value, scrubber)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| redact(name, item, scrubber)),
         Value::String(text) => redact_text(name, text, scrubber),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
     }
@@ -86,7 +100,9 @@ fn redact_text(name: &str, text: &mut String, scrubber: &mut Scrubber) {
 
 fn without_login(mut url: Url) -> String {
     // Only a URL without a host refuses this, and such a one has no login.
-    let cleared = url.set_username("redacted").and_then(|()| url.set_password(None));
+    let cleared = url
+        .set_username("redacted")
+        .and_then(|()| url.set_password(None));
     cleared.map_or_else(|()| REDACTED.to_owned(), |()| url.to_string())
 }
 
@@ -100,12 +116,27 @@ mod tests {
         scrubber.learn("hunter2-hunter2");
         scrubber.learn("abc");
         for (text, clean) in [
-            ("the secret is hunter2-hunter2.", "the secret is [redacted]."),
+            (
+                "the secret is hunter2-hunter2.",
+                "the secret is [redacted].",
+            ),
             ("abc stays", "abc stays"),
-            ("Authorization: Bearer EgAfAQMAAAAE\n", "Authorization: Bearer [redacted]\n"),
-            ("https://h.notify.windows.com/?token=AwYAAAB%2f rest", "https://h.notify.windows.com/?token=[redacted] rest"),
-            ("{\"access_token\":\"xyz\",\"a\":1}", "{\"access_token\":\"[redacted]\",\"a\":1}"),
-            ("grant&client_secret=s&scope=x", "grant&client_secret=[redacted]&scope=x"),
+            (
+                "Authorization: Bearer EgAfAQMAAAAE\n",
+                "Authorization: Bearer [redacted]\n",
+            ),
+            (
+                "https://h.notify.windows.com/?token=AwYAAAB%2f rest",
+                "https://h.notify.windows.com/?token=[redacted] rest",
+            ),
+            (
+                "{\"access_token\":\"xyz\",\"a\":1}",
+                "{\"access_token\":\"[redacted]\",\"a\":1}",
+            ),
+            (
+                "grant&client_secret=s&scope=x",
+                "grant&client_secret=[redacted]&scope=x",
+            ),
             ("key rvk_console_c2VjcmV0", "key rvk_[redacted]"),
             ("token= and nothing", "token= and nothing"),
         ] {
@@ -124,13 +155,22 @@ mod tests {
         );
         let mut scrubber = Scrubber::default();
         let clean = redacted(&text, &mut scrubber).unwrap();
-        for kept in ["redis://redacted@r.example:6379/0", "contoso", "\"PATH\"", "2027-01-31", "console"] {
+        for kept in [
+            "redis://redacted@r.example:6379/0",
+            "contoso",
+            "\"PATH\"",
+            "2027-01-31",
+            "console",
+        ] {
             assert!(clean.contains(kept), "{kept} in {clean}");
         }
         for lost in ["pa55word", "00ff"] {
             assert!(!clean.contains(lost), "{lost} in {clean}");
         }
-        assert_eq!(scrubber.scrub("from-the-file, pa55word"), "[redacted], [redacted]");
+        assert_eq!(
+            scrubber.scrub("from-the-file, pa55word"),
+            "[redacted], [redacted]"
+        );
     }
 
     #[test]
