@@ -322,6 +322,7 @@ fn api_settings(config: &Config) -> api::Settings {
         line_bytes_max: config.server.line_bytes_max as usize,
         push_deadline: config.limits.push_deadline,
         deadline_max: config.limits.deadline_max,
+        private_webhooks: false,
     }
 }
 

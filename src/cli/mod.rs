@@ -4,11 +4,13 @@
 //! the result one JSON object (or one a line, for lists) and switches progress off. An error is one line on standard error
 //! that begins with `reveille: `. The exit code is one of [`Exit`].
 
+mod bundle;
 mod channels;
 mod check;
 mod client;
 mod completions;
 pub mod demo;
+mod health;
 mod key;
 mod output;
 mod pfn;
@@ -53,6 +55,8 @@ enum Command {
     SyncMl(syncml::SyncMlArgs),
     Pfn(pfn::PfnArgs),
     Key(KeyArgs),
+    Health(health::HealthArgs),
+    Bundle(bundle::BundleArgs),
     Completions(CompletionsArgs),
 }
 
@@ -74,6 +78,8 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::SyncMl(args) => syncml::run(args),
         Command::Pfn(args) => pfn::run(&args),
         Command::Key(args) => key::run(args),
+        Command::Health(args) => block_on(health::run(args))?,
+        Command::Bundle(args) => block_on(bundle::run(args))?,
         Command::Completions(args) => completions::run(&args),
     }
 }

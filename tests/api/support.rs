@@ -25,7 +25,7 @@ use reveille::{
         status::{ActorStatus, AppStatus, BrokerStatus, TokenState, TokenStatus},
         tenants::{Tenant, Tenants},
     },
-    telemetry::Telemetry,
+    telemetry::{RecentFailure, Telemetry},
 };
 use serde_json::Value;
 
@@ -52,11 +52,16 @@ impl Clock for TestClock {
 pub(crate) struct Running {
     pub(crate) apps: Mutex<HashMap<AppId, AppStatus>>,
     pub(crate) actors: Mutex<Vec<ActorStatus>>,
+    pub(crate) failures: Mutex<Vec<RecentFailure>>,
 }
 
 impl BrokerStatus for Running {
     fn app(&self, app: &AppId) -> Option<AppStatus> {
         self.apps.lock().unwrap().get(app).cloned()
+    }
+
+    fn recent_failures(&self, _app: &AppId) -> Vec<RecentFailure> {
+        self.failures.lock().unwrap().clone()
     }
 
     fn actors(&self) -> Vec<ActorStatus> {
@@ -67,6 +72,20 @@ impl BrokerStatus for Running {
 impl MetricsText for Running {
     fn metrics_text(&self) -> String {
         "# HELP reveille_build_info The version.\nreveille_build_info{version=\"0\"} 1\n".to_owned()
+    }
+}
+
+/// An attempt that WNS refused.
+fn failure() -> RecentFailure {
+    RecentFailure {
+        at: "2026-03-01T12:00:00Z".parse().unwrap(),
+        outcome: "channel_refused",
+        host: "wns2-by3p.notify.windows.com".to_owned(),
+        channel: "9f3ac1d2".to_owned(),
+        ms_cv: Some("abc.0".to_owned()),
+        msg_id: Some("4F2A9C31".to_owned()),
+        debug_trace: Some("BY3P-22".to_owned()),
+        description: None,
     }
 }
 
@@ -125,6 +144,7 @@ impl Broker {
                 running: true,
                 restarts: 0,
             }]),
+            failures: Mutex::new(vec![failure()]),
         });
         let tenants = [("contoso", 0), ("fabrikam", 1)].map(|(id, app): (&str, usize)| Tenant {
             id: TenantId::new(id).unwrap(),

@@ -6,6 +6,13 @@
 
 mod catalogue;
 mod expressions;
+mod live;
 mod packaging;
+#[allow(
+    dead_code,
+    reason = "shared with the end-to-end tests, which use all of it"
+)]
+#[path = "../e2e/rig.rs"]
+mod rig;
 mod rules;
 mod tools;
