@@ -2,6 +2,7 @@
 //!
 //! A file of cases belongs to a port. [`suite!`] makes one test of each case and backend, named `<backend>::<port>::<case>`.
 //! A backend implements [`backend::Backend`] and [`Start`] in a file under `backend/` and gets one line at the end of this file.
+#![allow(clippy::unwrap_used, reason = "a case ends where it fails")]
 
 mod backend;
 mod documents;
@@ -44,7 +45,6 @@ macro_rules! cases {
 macro_rules! suite {
     ($name:ident, $backend:ty) => {
         mod $name {
-            use super::*;
             cases!($backend, records:
                 read_answers_each_key_in_order
                 records_come_back_byte_for_byte
