@@ -14,11 +14,14 @@ use std::{
 };
 
 use actix::{
-    Actor, Addr, Context, Supervised,
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Supervised,
     dev::{ContextFut, channel},
+    fut::wrap_future,
 };
 use actix_rt::time::{Sleep, sleep};
 use tokio::time::Instant;
+
+use crate::telemetry::ActorKind;
 
 /// Why an actor left its run loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,15 +58,15 @@ impl Default for RestartPolicy {
 
 /// What the supervisor tells the rest of the program.
 pub trait Watch: Send + Sync {
-    /// The actor left its run loop and restarts for the `restarts`-th time in a row, unless that is too often.
-    fn exited(&self, actor: &'static str, exit: Exit, restarts: u32);
+    /// The actor left its run loop and restarts after `backoff`, for the `restarts`-th time in a row.
+    fn exited(&self, actor: ActorKind, exit: Exit, restarts: u32, backoff: Duration);
     /// The actor will not be restarted: the process should end, so that its service manager starts it afresh.
-    fn gave_up(&self, actor: &'static str);
+    fn gave_up(&self, actor: ActorKind, restarts: u32);
 }
 
 /// Starts an actor on the current arbiter, with room for `capacity` messages.
 pub fn start<A>(
-    name: &'static str,
+    kind: ActorKind,
     capacity: usize,
     watch: Arc<dyn Watch>,
     build: impl FnOnce(&mut Context<A>) -> A,
@@ -76,7 +79,7 @@ where
     let actor = build(&mut context);
     actix_rt::spawn(Guarded {
         run: context.into_future(actor),
-        name,
+        kind,
         policy: RestartPolicy::default(),
         watch,
         restarts: 0,
@@ -86,9 +89,22 @@ where
     Addr::new(sender)
 }
 
+/// Gives an actor its one long-lived future: the loop that does its work. If it panics or ends, the actor is restarted.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a single future, whose panic has to kill the actor for the supervisor to see it"
+)]
+pub fn live<A>(context: &mut Context<A>, work: impl Future<Output = ()> + 'static)
+where
+    A: Actor<Context = Context<A>>,
+{
+    let ends = wrap_future::<_, A>(work).map(|(), _, context: &mut Context<A>| context.stop());
+    context.spawn(ends);
+}
+
 struct Guarded<A: Supervised + Actor<Context = Context<A>>> {
     run: ContextFut<A, Context<A>>,
-    name: &'static str,
+    kind: ActorKind,
     policy: RestartPolicy,
     watch: Arc<dyn Watch>,
     restarts: u32,
@@ -135,15 +151,16 @@ impl<A: Supervised + Actor<Context = Context<A>>> Guarded<A> {
         if self.born.elapsed() >= self.policy.healthy_after {
             self.restarts = 0;
         }
-        self.restarts += 1;
-        self.watch.exited(self.name, exit, self.restarts);
-        if self.restarts > self.policy.restarts_max {
-            self.watch.gave_up(self.name);
+        if self.restarts >= self.policy.restarts_max {
+            self.watch.gave_up(self.kind, self.restarts);
             return Poll::Ready(());
         }
-        let factor = 2_u32.saturating_pow(self.restarts - 1);
+        let factor = 2_u32.saturating_pow(self.restarts);
         let delay = self.policy.delay_min.saturating_mul(factor);
-        self.pause = Some(Box::pin(sleep(delay.min(self.policy.delay_max))));
+        let delay = delay.min(self.policy.delay_max);
+        self.restarts += 1;
+        self.watch.exited(self.kind, exit, self.restarts, delay);
+        self.pause = Some(Box::pin(sleep(delay)));
         Poll::Pending
     }
 }

@@ -8,11 +8,12 @@ mod progress;
 mod stage;
 mod summary;
 
-use std::{process::ExitCode, time::Duration};
+use std::time::Duration;
 
 use clap::Args;
 
 use self::{console::Console, progress::Progress, stage::Stage, summary::Summary};
+use super::{Exit, Failure, print, print_json, signals};
 use crate::app::StartError;
 
 /// The one tenant, and app, of the demo.
@@ -58,11 +59,22 @@ pub enum DemoError {
     Api(String),
 }
 
-/// Runs the demo. The exit code is 0 only if the sums come out even.
-///
-/// # Errors
-/// [`DemoError`] when it could not be run to its end.
-pub async fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
+pub(super) fn main(args: &DemoArgs) -> Result<Exit, Failure> {
+    let done = actix_rt::System::new().block_on(run(args));
+    let summary = done.map_err(|error| Failure::new(Exit::Failed, error))?;
+    if args.json {
+        print_json(&summary.to_json())?;
+    } else {
+        print(&summary)?;
+    }
+    Ok(if summary.adds_up() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+async fn run(args: &DemoArgs) -> Result<Summary, DemoError> {
     let stage = Stage::set(args.devices).await?;
     let console = Console::new(stage.api());
     let mut progress = Progress::new(args.devices);
@@ -84,18 +96,17 @@ pub async fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
     watch(&stage, &console, &mut progress, pushed).await?;
     progress.finish();
     let summary = Summary::take(&stage, &console, registered, opened, pushed.elapsed()).await?;
-    if args.json {
-        println!("{}", summary.to_json());
-    } else {
-        print!("{summary}");
-    }
     if args.keep {
-        eprintln!("broker at {}, sandbox at https://{}; interrupt to stop", stage.api(), stage.sandbox.host());
-        crate::cli::signals::interrupted().await;
+        progress.say(&summary.to_string());
+        progress.say(&format!(
+            "broker at {}, sandbox at https://{}; interrupt to stop",
+            stage.api(),
+            stage.sandbox.host()
+        ));
+        signals::interrupted().await;
     }
-    let even = summary.adds_up();
     stage.clear().await;
-    Ok(if even { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(summary)
 }
 
 /// Shows the fleet waking up until no push is open.
@@ -112,7 +123,10 @@ async fn watch(
             return Ok(());
         }
         if began.elapsed() > DEADLINE + GRACE {
-            return Err(DemoError::Api(format!("{} pushes are still open after their deadline", state.open)));
+            return Err(DemoError::Api(format!(
+                "{} pushes are still open after their deadline",
+                state.open
+            )));
         }
         tokio::time::sleep(TICK).await;
     }

@@ -1,10 +1,11 @@
 //! The configuration: a TOML file and environment variables in, proven values out.
 //!
-//! Every key is declared once, by [`schema::settings!`]: its doc comment is its documentation, and reading, its
+//! Every key is declared once, in `schema`'s terms: its doc comment is its documentation, and reading, its
 //! `REVEILLE_…` twin, the check for unknown keys and the reference page all follow from there. Positions in lists are
 //! numbers in twins, because ids may hold characters that variables may not: `REVEILLE_APPS_0_ID` is the first `[[apps]]`
 //! entry, and the number after the last entry adds one. A variable wins over the file.
 
+mod advice;
 mod apps;
 mod checkin;
 mod env;
@@ -33,6 +34,7 @@ use std::{io::Read, path::Path};
 use crate::domain::api_key::KeyRing;
 
 pub use self::{
+    advice::{SECRET_NOTICE_DAYS, days_left},
     apps::{App, AppSecrets, Identity},
     checkin::Checkin,
     env::Environment,

@@ -1,5 +1,6 @@
 //! What a reader of the configuration relies on, seen from outside: files and variables in, values or messages out.
 
+mod advice;
 mod messages;
 mod reference;
 mod values;

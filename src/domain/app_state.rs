@@ -1,7 +1,7 @@
-//! What stands in an app's way, as all brokers know it: a pause by hand, a throttle, a hold; and its pace.
+//! What stands in an app's way: a throttle or a hold as all brokers know it, and what people have decided about it.
 //!
-//! It is kept as one small document. Brokers change it by [`Change`]s, which are applied again to what another broker has
-//! written meanwhile, so they are made to be repeated.
+//! The state is kept as one small document. Brokers change it by [`Change`]s, which are applied again to what another broker
+//! has written meanwhile, so they are made to be repeated. What people decide is a document of its own.
 
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use super::{
 /// Shortest and longest pause that a throttle is believed to ask for.
 const THROTTLE_MIN: Duration = Duration::from_secs(1);
 const THROTTLE_MAX: Duration = Duration::from_hours(24);
+/// How long no wave is called after somebody has let an app go on.
+const TRUST: SignedDuration = SignedDuration::from_hours(1);
 
 /// Why an app is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,20 +66,29 @@ pub struct Throttle {
     pub until: Timestamp,
 }
 
-/// All of it.
+/// What the brokers know.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AppState {
-    /// Paused by hand, since then.
-    pub paused: Option<Timestamp>,
     /// Throttled by WNS.
     pub throttle: Option<Throttle>,
     /// Held by the broker.
     pub hold: Option<Hold>,
-    /// Pace set by hand, requests a second; wins over the configuration.
-    pub pace_per_second: Option<f64>,
     /// Where WNS throttled last.
     pub limit: Option<Limit>,
+}
+
+/// What people have decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Decided {
+    /// The app is paused.
+    pub paused: bool,
+    /// When somebody last asked it to go on: what began earlier is over.
+    pub resumed_at: Option<Timestamp>,
+    /// Requests a second to begin with.
+    pub start_per_second: Option<f64>,
+    /// Most requests a second.
+    pub ceiling_per_second: Option<f64>,
 }
 
 /// Something that happened to an app.
@@ -96,14 +107,11 @@ pub enum Change {
     ProbeFailed,
     /// The probe of a hold was answered well.
     ProbePassed,
-    /// Somebody paused it.
-    Paused,
-    /// Somebody lets it go on; ends holds and throttles too.
-    Resumed,
-    /// Somebody set its pace, or gave it back to the configuration.
-    Pace(Option<f64>),
-    /// Time has passed.
-    Looked,
+    /// Time has passed, or somebody has asked it to go on.
+    Looked {
+        /// When, if ever.
+        resumed_at: Option<Timestamp>,
+    },
 }
 
 /// Whether the app may send.
@@ -117,27 +125,42 @@ pub enum Gate {
     Shut(Option<Timestamp>),
 }
 
+impl Decided {
+    /// Whether what began at `since` was ended by hand.
+    #[must_use]
+    pub fn ended(&self, since: Timestamp) -> bool {
+        self.resumed_at.is_some_and(|at| since <= at)
+    }
+
+    /// Whether a wave of refusals may hold the app: not within an hour after somebody has looked at it and let it go on.
+    #[must_use]
+    pub fn believes_waves(&self, now: Timestamp) -> bool {
+        self.resumed_at.is_none_or(|at| later(at, TRUST) <= now)
+    }
+}
+
 impl AppState {
     /// Whether the app may send at `now`.
     #[must_use]
-    pub fn gate(&self, now: Timestamp) -> Gate {
-        if self.paused.is_some() {
+    pub fn gate(&self, decided: &Decided, now: Timestamp) -> Gate {
+        if decided.paused {
             return Gate::Shut(None);
         }
-        if let Some(throttle) = self.throttle.as_ref().filter(|t| t.until > now) {
+        let throttle = self.throttle.as_ref();
+        if let Some(throttle) = throttle.filter(|t| t.until > now && !decided.ended(t.since)) {
             return Gate::Shut(Some(throttle.until));
         }
-        match &self.hold {
+        match self.hold(decided) {
             None => Gate::Open,
             Some(hold) if hold.probe_at > now => Gate::Shut(Some(hold.probe_at)),
             Some(_) => Gate::Probe,
         }
     }
 
-    /// Whether refusals are not believed now.
+    /// The hold, unless it was ended by hand. While it lasts, no refusal of a channel is believed.
     #[must_use]
-    pub fn in_wave(&self) -> bool {
-        self.hold.is_some()
+    pub fn hold(&self, decided: &Decided) -> Option<&Hold> {
+        self.hold.as_ref().filter(|hold| !decided.ended(hold.since))
     }
 
     /// Applies a change at `now`; `probing` spaces the probes of a hold. Returns the event to tell, if the app's way has
@@ -158,22 +181,12 @@ impl AppState {
                 None
             }
             Change::ProbePassed => self.hold.take().map(|_| EventKind::AppResumed),
-            Change::Paused if self.paused.is_none() => {
-                self.paused = Some(now);
-                Some(EventKind::AppHeld)
-            }
-            Change::Paused => None,
-            Change::Resumed => {
-                let stood = self.paused.is_some() || self.hold.is_some() || self.throttle.is_some();
-                (self.paused, self.hold, self.throttle) = (None, None, None);
-                stood.then_some(EventKind::AppResumed)
-            }
-            Change::Pace(per_second) => {
-                self.pace_per_second = *per_second;
-                None
-            }
-            Change::Looked => {
-                self.throttle.take_if(|t| t.until <= now)?;
+            Change::Looked { resumed_at } => {
+                let by_hand = |since: Timestamp| resumed_at.is_some_and(|at| since <= at);
+                // Whoever ended it by hand has told so.
+                self.hold.take_if(|hold| by_hand(hold.since));
+                self.throttle.take_if(|throttle| by_hand(throttle.since));
+                self.throttle.take_if(|throttle| throttle.until <= now)?;
                 Some(EventKind::AppResumed)
             }
         }
@@ -230,6 +243,10 @@ mod tests {
         state.apply(&change, at(seconds), &probing())
     }
 
+    fn gate(state: &AppState, now: Timestamp) -> Gate {
+        state.gate(&Decided::default(), now)
+    }
+
     fn throttle(seconds: u64) -> Change {
         Change::Throttled {
             pause: Duration::from_secs(seconds),
@@ -245,13 +262,16 @@ mod tests {
             Some(EventKind::AppThrottled)
         );
         assert_eq!(apply(&mut state, 1, throttle(60)), None);
-        assert_eq!(state.gate(at(899)), Gate::Shut(Some(at(900))));
-        assert_eq!(apply(&mut state, 899, Change::Looked), None);
+        assert_eq!(gate(&state, at(899)), Gate::Shut(Some(at(900))));
         assert_eq!(
-            apply(&mut state, 900, Change::Looked),
+            apply(&mut state, 899, Change::Looked { resumed_at: None }),
+            None
+        );
+        assert_eq!(
+            apply(&mut state, 900, Change::Looked { resumed_at: None }),
             Some(EventKind::AppResumed)
         );
-        assert_eq!(state.gate(at(900)), Gate::Open);
+        assert_eq!(gate(&state, at(900)), Gate::Open);
         assert_eq!(
             state.limit,
             Some(Limit {
@@ -266,7 +286,7 @@ mod tests {
         let mut state = AppState::default();
         apply(&mut state, 0, throttle(60));
         apply(&mut state, 1, throttle(900));
-        assert_eq!(state.gate(at(2)), Gate::Shut(Some(at(901))));
+        assert_eq!(gate(&state, at(2)), Gate::Shut(Some(at(901))));
         assert_eq!(state.limit.unwrap().at, at(0));
     }
 
@@ -275,7 +295,7 @@ mod tests {
         for (asked, lasts) in [(0, 1), (10, 10), (1_000_000, 86_400)] {
             let mut state = AppState::default();
             apply(&mut state, 0, throttle(asked));
-            assert_eq!(state.gate(at(0)), Gate::Shut(Some(at(lasts))));
+            assert_eq!(gate(&state, at(0)), Gate::Shut(Some(at(lasts))));
         }
     }
 
@@ -293,12 +313,12 @@ mod tests {
         let mut now = 0;
         let mut waits = Vec::new();
         for _ in 0..6 {
-            let Gate::Shut(Some(until)) = state.gate(at(now)) else {
+            let Gate::Shut(Some(until)) = gate(&state, at(now)) else {
                 panic!("shut")
             };
             waits.push(until.duration_since(at(now)).as_mins());
             now += until.duration_since(at(now)).as_secs();
-            assert_eq!(state.gate(at(now)), Gate::Probe);
+            assert_eq!(gate(&state, at(now)), Gate::Probe);
             apply(&mut state, now, Change::ProbeFailed);
         }
         assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
@@ -306,26 +326,53 @@ mod tests {
             apply(&mut state, now, Change::ProbePassed),
             Some(EventKind::AppResumed)
         );
-        assert_eq!(state.gate(at(now)), Gate::Open);
+        assert_eq!(gate(&state, at(now)), Gate::Open);
     }
 
     #[test]
-    fn a_pause_by_hand_wins_and_resuming_ends_everything() {
+    fn a_pause_by_hand_wins() {
         let mut state = AppState::default();
         apply(&mut state, 0, throttle(900));
-        apply(&mut state, 0, Change::Held(HoldReason::DomainBlocked));
+        let decided = Decided {
+            paused: true,
+            ..Decided::default()
+        };
+        assert_eq!(state.gate(&decided, at(90_000)), Gate::Shut(None));
+    }
+
+    #[test]
+    fn whoever_lets_an_app_go_on_ends_what_began_before_and_no_wave_is_called_for_an_hour() {
+        let mut state = AppState::default();
+        apply(&mut state, 0, throttle(900));
+        apply(&mut state, 1, Change::Held(HoldReason::DomainBlocked));
+        let decided = Decided {
+            resumed_at: Some(at(2)),
+            ..Decided::default()
+        };
+        assert_eq!(state.gate(&decided, at(2)), Gate::Open);
+        assert_eq!(state.hold(&decided), None);
         assert_eq!(
-            apply(&mut state, 0, Change::Paused),
-            Some(EventKind::AppHeld)
+            (
+                decided.believes_waves(at(3_601)),
+                decided.believes_waves(at(3_602))
+            ),
+            (false, true)
         );
-        assert_eq!(apply(&mut state, 1, Change::Paused), None);
-        assert_eq!(state.gate(at(90_000)), Gate::Shut(None));
+
         assert_eq!(
-            apply(&mut state, 2, Change::Resumed),
-            Some(EventKind::AppResumed)
+            apply(
+                &mut state,
+                3,
+                Change::Looked {
+                    resumed_at: Some(at(2))
+                }
+            ),
+            None
         );
-        assert_eq!(state.gate(at(2)), Gate::Open);
-        assert_eq!(apply(&mut state, 3, Change::Resumed), None);
+
+        assert_eq!((state.throttle.clone(), state.hold.clone()), (None, None));
+        apply(&mut state, 4, throttle(900));
+        assert_eq!(state.gate(&decided, at(4)), Gate::Shut(Some(at(904))));
     }
 
     #[test]
@@ -333,7 +380,6 @@ mod tests {
         let mut state = AppState::default();
         apply(&mut state, 0, throttle(900));
         apply(&mut state, 0, Change::Held(HoldReason::TokenRefused));
-        apply(&mut state, 0, Change::Pace(Some(50.0)));
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<AppState>(&text).unwrap(), state);
         assert_eq!(

@@ -117,6 +117,8 @@ pub struct Ask {
     pub held: bool,
     /// Attempts of the push before this ask was opened.
     pub attempts_before: u32,
+    /// The campaign's wave, from 1, whose gate judges this target; 0 when none does.
+    pub wave: u8,
     /// Why, in the console's words.
     pub reason: Option<Arc<str>>,
 }

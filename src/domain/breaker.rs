@@ -19,7 +19,7 @@ const PROBE_LOST: Duration = Duration::from_secs(60);
 pub enum Pass {
     /// Yes.
     Free,
-    /// Yes, and what comes of it decides for all.
+    /// Yes, one, and what comes of it decides for all.
     Probe,
     /// Not before this time.
     NotBefore(Duration),
@@ -49,20 +49,28 @@ enum State {
 }
 
 impl Breaker {
-    /// Asks to send a request now; [`Pass::Probe`] is given to one caller at a time.
-    pub fn pass(&mut self, now: Duration) -> Pass {
+    /// Asks whether a request may go now. Whoever sends a probe says so by [`Breaker::probe`].
+    #[must_use]
+    pub fn pass(&self, now: Duration) -> Pass {
         match self.state {
             State::Closed => Pass::Free,
             State::Open { until, .. } if now < until => Pass::NotBefore(until),
             State::Probing { since, .. } if now < since + PROBE_LOST => {
                 Pass::NotBefore(since + PROBE_LOST)
             }
+            State::Open { .. } | State::Probing { .. } => Pass::Probe,
+        }
+    }
+
+    /// Notes that a probe is sent; the others wait for what comes of it.
+    pub fn probe(&mut self, now: Duration) {
+        match self.state {
+            State::Closed => {}
             State::Open { openings, .. } | State::Probing { openings, .. } => {
                 self.state = State::Probing {
                     since: now,
                     openings,
                 };
-                Pass::Probe
             }
         }
     }
@@ -140,6 +148,7 @@ mod tests {
         let mut breaker = opened();
         assert_eq!(breaker.pass(secs(5)), Pass::NotBefore(secs(6)));
         assert_eq!(breaker.pass(secs(6)), Pass::Probe);
+        breaker.probe(secs(6));
         assert_eq!(breaker.pass(secs(6)), Pass::NotBefore(secs(66)));
         breaker.answered();
         assert_eq!(breaker.pass(secs(6)), Pass::Free);
@@ -157,6 +166,7 @@ mod tests {
             waits.push((until - now).as_secs());
             now = until;
             assert_eq!(breaker.pass(now), Pass::Probe);
+            breaker.probe(now);
             breaker.failed(now, None);
         }
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
@@ -176,10 +186,10 @@ mod tests {
     #[test]
     fn what_the_host_asks_for_and_a_lost_probe_are_waited_for() {
         let mut breaker = opened();
-        assert_eq!(breaker.pass(secs(6)), Pass::Probe);
+        breaker.probe(secs(6));
         breaker.failed(secs(7), Some(secs(100)));
         assert_eq!(breaker.pass(secs(8)), Pass::NotBefore(secs(107)));
-        assert_eq!(breaker.pass(secs(107)), Pass::Probe);
+        breaker.probe(secs(107));
         assert_eq!(breaker.pass(secs(166)), Pass::NotBefore(secs(167)));
         assert_eq!(breaker.pass(secs(167)), Pass::Probe);
     }
@@ -191,7 +201,11 @@ mod tests {
             let mut now = secs(0);
             for (wait, good) in steps {
                 now += secs(wait);
-                match breaker.pass(now) {
+                let pass = breaker.pass(now);
+                if pass == Pass::Probe {
+                    breaker.probe(now);
+                }
+                match pass {
                     Pass::Free | Pass::Probe if good => breaker.answered(),
                     Pass::Free | Pass::Probe => breaker.failed(now, None),
                     Pass::NotBefore(until) => prop_assert!(until > now && until <= now + OPEN_MAX),

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{
     ask::{Class, CloseReason},
     channel::ChannelKind,
+    delay::DelayBucket,
     id::CampaignId,
 };
 
@@ -23,6 +24,10 @@ pub enum Counter {
     Expiring(jiff::civil::Date),
     /// A campaign's targets by state: `campaign.<id>.<state>`.
     Campaign(CampaignId, TargetState),
+    /// The targets of one wave that its gate judges, by state: `campaign.<id>.wave<n>_<state>`.
+    Wave(CampaignId, u8, TargetState),
+    /// A campaign's targets that checked in, by how long it took: `campaign.<id>.delay_<bucket>`; only grows.
+    Delay(CampaignId, DelayBucket),
 }
 
 impl Counter {
@@ -85,6 +90,10 @@ impl fmt::Display for Counter {
             Self::Closed(reason) => write!(f, "closed.{reason}"),
             Self::Expiring(day) => write!(f, "expiring.{day}"),
             Self::Campaign(id, state) => write!(f, "campaign.{id}.{}", state.as_str()),
+            Self::Wave(id, wave, state) => {
+                write!(f, "campaign.{id}.wave{wave}_{}", state.as_str())
+            }
+            Self::Delay(id, bucket) => write!(f, "campaign.{id}.delay_{}", bucket.0),
         }
     }
 }

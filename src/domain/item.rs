@@ -9,11 +9,12 @@ use super::{
     ask::{Ask, Phase, Source},
     channel::{Channel, ChannelKind, ChannelState},
     counter::{Counter, Moves, TargetState},
+    delay::DelayBucket,
     event::Event,
     id::{CampaignId, DeviceKey},
     queue::{Due, Queue, place},
     record::{DeviceRecord, Revision, codec},
-    transition::Effects,
+    transition::{ClosedTarget, Effects},
 };
 
 /// What must hold for an item to be applied.
@@ -143,7 +144,7 @@ pub fn compose(key: DeviceKey, before: Before<'_>, after: After, lease: Option<L
     for closed in &after.effects.closed {
         moves.add(Counter::Closed(closed.ask.reason.as_str()), 1);
         if let Source::Campaign(id) = &closed.ask.source {
-            moves.add(Counter::Campaign(id.clone(), closed.ask.reason.into()), 1);
+            count_closed(&mut moves, id, closed);
             lists.push(ListMove::Put {
                 list: ListName::Targets(id.clone()),
                 score: 0,
@@ -177,6 +178,17 @@ pub fn compose(key: DeviceKey, before: Before<'_>, after: After, lease: Option<L
     }
 }
 
+fn count_closed(moves: &mut Moves, id: &CampaignId, closed: &ClosedTarget) {
+    let state = TargetState::from(closed.ask.reason);
+    moves.add(Counter::Campaign(id.clone(), state), 1);
+    if closed.wave > 0 {
+        moves.add(Counter::Wave(id.clone(), closed.wave, state), 1);
+    }
+    if let Some(delay) = closed.check_in_delay() {
+        moves.add(Counter::Delay(id.clone(), DelayBucket::of(delay)), 1);
+    }
+}
+
 fn count_record(moves: &mut Moves, record: Option<&DeviceRecord>, by: i64) {
     let Some(record) = record else { return };
     moves.add(Counter::Channels(record.channel_kind()), by);
@@ -186,7 +198,11 @@ fn count_record(moves: &mut Moves, record: Option<&DeviceRecord>, by: i64) {
     }
     for ask in &push.asks {
         if let Source::Campaign(id) = &ask.source {
-            moves.add(Counter::Campaign(id.clone(), target_state(record, ask)), by);
+            let state = target_state(record, ask);
+            moves.add(Counter::Campaign(id.clone(), state), by);
+            if ask.wave > 0 {
+                moves.add(Counter::Wave(id.clone(), ask.wave, state), by);
+            }
         }
     }
 }

@@ -10,6 +10,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::app_state::Decided;
+
 /// Growth in each second in which the pace was used up: twice as much after 35 s.
 pub const GROWTH: f64 = 1.02;
 /// Part of the limit that is left after a throttle.
@@ -46,13 +48,20 @@ impl Default for PaceBounds {
 }
 
 impl PaceBounds {
-    /// The bounds when somebody has set the pace by hand: it starts there and never goes above.
+    /// The bounds with what people have decided; what contradicts a decision gives way to it.
     #[must_use]
-    pub fn set_to(self, per_second: f64) -> Self {
-        let ceiling = per_second.max(f64::MIN_POSITIVE);
+    pub fn decided(self, decided: &Decided) -> Self {
+        let start = decided.start_per_second.unwrap_or(self.start);
+        let ceiling = decided
+            .ceiling_per_second
+            .unwrap_or(match decided.start_per_second {
+                Some(start) => self.ceiling.max(start),
+                None => self.ceiling,
+            });
+        let start = start.min(ceiling);
         Self {
-            start: ceiling,
-            floor: self.floor.min(ceiling),
+            start,
+            floor: self.floor.min(start),
             ceiling,
         }
     }
@@ -247,10 +256,20 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_set_by_hand_is_the_ceiling() {
-        let mut pace = PaceController::new(BOUNDS.set_to(50.0), None, at(0));
+    fn a_pace_set_by_hand_wins() {
+        let decided = Decided {
+            ceiling_per_second: Some(50.0),
+            ..Decided::default()
+        };
+        let mut pace = PaceController::new(BOUNDS.decided(&decided), None, at(0));
         pace.tick(at(1), 1_000);
         assert_eq!(pace.per_second(), 50.0);
+        let decided = Decided {
+            start_per_second: Some(5_000.0),
+            ..Decided::default()
+        };
+        let pace = PaceController::new(BOUNDS.decided(&decided), None, at(0));
+        assert_eq!(pace.per_second(), 5_000.0);
     }
 
     proptest! {

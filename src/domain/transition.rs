@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use ask::{AskRequest, Cancel, OpenError, Opened, cancel, forget, hold, open};
 pub use channel::{Registered, register, revive};
 pub use check_in::{CheckedIn, check_in};
-pub use review::{Verdict, review};
+pub use review::{Verdict, overdue, review};
 pub use settle::{Attempt, settle};
 
 use super::{
@@ -57,6 +57,8 @@ pub struct Effects {
 pub struct ClosedTarget {
     /// The ask.
     pub ask: ClosedAsk,
+    /// The campaign's wave whose gate judges it; 0 when none does.
+    pub wave: u8,
     /// POSTs that WNS answered while it was open.
     pub attempts: u32,
     /// When WNS first accepted a notification for it.
@@ -96,15 +98,13 @@ impl ClosedTarget {
         .join("|")
     }
 
-    /// From the ask's opening to the session's begin, zero if the clocks disagree.
+    /// From the first notification that WNS accepted to the session's begin, zero if the clocks disagree. A session that
+    /// overtook the reply of WNS counts from the ask's opening.
     #[must_use]
     pub fn check_in_delay(&self) -> Option<SignedDuration> {
-        let began = self.checked_in_at?;
-        Some(
-            began
-                .duration_since(self.ask.opened_at)
-                .max(SignedDuration::ZERO),
-        )
+        let pushed = self.accepted_at.unwrap_or(self.ask.opened_at);
+        let delay = self.checked_in_at?.duration_since(pushed);
+        Some(delay.max(SignedDuration::ZERO))
     }
 }
 
@@ -180,6 +180,7 @@ fn ended(
             opened_at: ask.opened_at,
             closed_at: step.now,
         },
+        wave: ask.wave,
         attempts: attempts.saturating_sub(ask.attempts_before),
         accepted_at,
         checked_in_at,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{behaviour::Behaviour, fleet::FleetConfig, oauth::TokenSettings};
-use crate::domain::id::{AppId, IdError, TenantId};
+use crate::domain::id::{AppId, DeviceId, IdError, TenantId};
 
 /// Most devices an app may have.
 pub const DEVICES_MAX: u32 = 50_000_000;
@@ -161,7 +161,7 @@ impl FromStr for AppSpec {
 pub struct SandboxConfig {
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// Names that the certificate is valid for, beside localhost, 127.0.0.1 and ::1.
+    /// Names that the certificate is valid for, beside localhost, 127.0.0.1, ::1 and the channel hosts.
     pub extra_names: Vec<String>,
     /// Host and port in channel URIs, in turn by device; `localhost` with the port listened on if empty.
     pub channel_hosts: Vec<String>,
@@ -214,27 +214,45 @@ impl Default for SandboxConfig {
 }
 
 impl SandboxConfig {
-    /// Refuses numbers out of range and apps that cannot be told apart; gives the apps, at least one.
+    /// Refuses what cannot be acted upon; gives the apps, at least one.
     pub(crate) fn proven_apps(&self) -> Result<Vec<AppSpec>, ConfigError> {
         in_range("threads", self.threads, 1, THREADS_MAX)?;
         in_range("the number of apps", self.apps.len(), 0, APPS_MAX)?;
+        // Ids and URIs are written into JSON lines as they are: nothing in them may need an escape.
+        DeviceId::new(&format!("{}{DEVICES_MAX}", self.device_prefix))?;
+        if let Some(host) = self.channel_hosts.iter().find(|host| !is_host(host)) {
+            return Err(ConfigError::Range {
+                what: "a channel host",
+                range: format!("a host and a port such as localhost:9443, not {host:?}"),
+            });
+        }
         let apps = if self.apps.is_empty() {
             vec![AppSpec::new("contoso")?]
         } else {
             self.apps.clone()
         };
-        for app in &apps {
-            let devices = app.devices.unwrap_or(self.devices);
-            in_range(
-                "the number of devices",
-                devices as usize,
-                0,
-                DEVICES_MAX as usize,
-            )?;
-        }
+        let devices = apps.iter().map(|app| app.devices.unwrap_or(self.devices));
+        let most = devices.max().unwrap_or(0) as usize;
+        in_range("the number of devices", most, 0, DEVICES_MAX as usize)?;
         self.behaviour.prove()?;
         Ok(apps)
     }
+
+    /// The names that the certificate is valid for, beside the usual ones: those given and those in channel URIs.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let hosts = self.channel_hosts.iter().map(|host| {
+            let name = host
+                .rsplit_once(':')
+                .map_or(host.as_str(), |(name, _)| name);
+            name.trim_matches(['[', ']']).to_owned()
+        });
+        self.extra_names.iter().cloned().chain(hosts).collect()
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    !text.is_empty() && text.bytes().all(allowed)
 }
 
 pub(crate) fn in_range(
@@ -281,6 +299,16 @@ mod tests {
         assert!(config.proven_apps().is_err());
         let config = SandboxConfig {
             devices: DEVICES_MAX + 1,
+            ..SandboxConfig::default()
+        };
+        assert!(config.proven_apps().is_err());
+        let config = SandboxConfig {
+            device_prefix: "a\"".to_owned(),
+            ..SandboxConfig::default()
+        };
+        assert!(config.proven_apps().is_err());
+        let config = SandboxConfig {
+            channel_hosts: vec!["a\"b".to_owned()],
             ..SandboxConfig::default()
         };
         assert!(config.proven_apps().is_err());

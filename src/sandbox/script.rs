@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use serde::Serialize;
+
 use super::{clock::Moment, step::Step};
 
 /// Most steps in one script.
@@ -36,6 +38,14 @@ pub(crate) enum Lasts {
     Requests(u64),
     /// Until a moment.
     Until(Moment),
+}
+
+/// A step that is still to be played.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Rest {
+    pub(crate) reply: Step,
+    /// How often.
+    pub(crate) left: u32,
 }
 
 impl GlobalScript {
@@ -97,13 +107,15 @@ impl DeviceScripts {
         lock(&self.0).clear();
     }
 
-    /// The steps that are still to be played.
-    pub(crate) fn rest(&self, subject: u64) -> Vec<Step> {
+    /// The steps that are still to be played, and how often.
+    pub(crate) fn rest(&self, subject: u64) -> Vec<Rest> {
         let scripts = lock(&self.0);
         let rest = scripts.get(&subject).into_iter().flatten();
-        rest.flat_map(|(step, left)| std::iter::repeat_n(step.clone(), *left as usize))
-            .take(STEPS_MAX)
-            .collect()
+        rest.map(|(step, left)| Rest {
+            reply: step.clone(),
+            left: *left,
+        })
+        .collect()
     }
 
     /// The next step of a device; nothing once its script is over, which then is forgotten.
@@ -177,7 +189,8 @@ mod tests {
             7,
             vec!["401".parse().unwrap(), "503:times=2".parse().unwrap()],
         );
-        assert_eq!(scripts.rest(7).len(), 3);
+        let left: Vec<_> = scripts.rest(7).iter().map(|rest| rest.left).collect();
+        assert_eq!(left, [1, 2]);
         let played: Vec<_> = std::iter::from_fn(|| scripts.next(7))
             .map(|step| step.to_string())
             .collect();

@@ -1,9 +1,11 @@
 //! Read, decide, commit: changes device records by pure functions, again whenever somebody else was faster.
 
+use std::collections::HashMap;
+
 use crate::{
     domain::{
         id::DeviceKey,
-        item::{After, Before, compose},
+        item::{After, Before, Item, compose},
         record::{DeviceRecord, Revision, codec},
         transition::Effects,
     },
@@ -55,21 +57,30 @@ pub enum Decision<R> {
     Leave(R),
 }
 
+/// The edits of one device, applied one after the other in one commit.
 struct Pending<J> {
-    at: usize,
-    edit: Edit<J>,
+    key: DeviceKey,
+    lease: Option<Lease>,
+    stored: Option<Stored>,
     read: bool,
+    first: (usize, J),
+    more: Vec<(usize, J)>,
 }
 
-impl<J> Pending<J> {
-    /// The same edit on the record as it is now.
-    fn anew(mut self, stored: Option<Stored>, leased: bool) -> Self {
-        self.edit.stored = stored;
-        if !leased {
-            self.edit.lease = None;
-        }
-        self
-    }
+/// A commit on its way, with what is answered when it is durable.
+struct Sent<J, R> {
+    pending: Pending<J>,
+    first: R,
+    more: Vec<R>,
+}
+
+/// What the edits of one device come to.
+struct Decided<R> {
+    record: Option<DeviceRecord>,
+    effects: Effects,
+    changed: bool,
+    first: R,
+    more: Vec<R>,
 }
 
 /// Changes devices: `decide` gets the key, the job and the record as it is (none for an unknown device), and is called
@@ -84,13 +95,15 @@ pub async fn edit<J, R>(
     urgency: Urgency,
     mut decide: impl FnMut(&DeviceKey, &J, Option<DeviceRecord>) -> Decision<R>,
 ) -> Result<Vec<R>, StoreError> {
-    let mut answers: Vec<Option<R>> = Vec::with_capacity(edits.len());
+    let mut answers = Vec::with_capacity(edits.len());
     answers.resize_with(edits.len(), || None);
-    let pending = edits.into_iter().enumerate().map(|(at, edit)| {
-        let read = edit.stored.is_some();
-        Pending { at, edit, read }
-    });
-    let mut pending: Vec<Pending<J>> = pending.collect();
+    let mut editor = Editor {
+        store,
+        urgency,
+        decide: &mut decide,
+        answers,
+    };
+    let mut pending = by_device(edits);
     for _ in 0..ROUNDS_MAX {
         if pending.is_empty() {
             break;
@@ -99,69 +112,172 @@ pub async fn edit<J, R>(
         let mut rest = pending;
         while !rest.is_empty() {
             let tail = rest.split_off(rest.len().min(BATCH_MAX));
-            round(store, rest, urgency, &mut decide, &mut answers, &mut again).await?;
+            again.extend(editor.round(rest).await?);
             rest = tail;
         }
         pending = again;
     }
-    let answers: Option<Vec<R>> = answers.into_iter().collect();
+    let answers: Option<Vec<R>> = editor.answers.into_iter().collect();
     answers.ok_or_else(|| StoreError::Unavailable {
         detail: format!("a device changed {ROUNDS_MAX} times while it was being changed"),
         retry_after: None,
     })
 }
 
-async fn round<J, R>(
-    store: &dyn Records,
-    mut batch: Vec<Pending<J>>,
+/// Joins the edits of each device. An edit under a lease stands alone: it settles one claim.
+fn by_device<J>(edits: Vec<Edit<J>>) -> Vec<Pending<J>> {
+    let mut places: HashMap<DeviceKey, usize> = HashMap::with_capacity(edits.len());
+    let mut pending: Vec<Pending<J>> = Vec::with_capacity(edits.len());
+    for (at, edit) in edits.into_iter().enumerate() {
+        if edit.lease.is_none() && edit.stored.is_none() {
+            if let Some(place) = places.get(&edit.key) {
+                pending[*place].more.push((at, edit.job));
+                continue;
+            }
+            places.insert(edit.key.clone(), pending.len());
+        }
+        pending.push(Pending {
+            read: edit.stored.is_some(),
+            key: edit.key,
+            lease: edit.lease,
+            stored: edit.stored,
+            first: (at, edit.job),
+            more: Vec::new(),
+        });
+    }
+    pending
+}
+
+struct Editor<'a, R, D> {
+    store: &'a dyn Records,
     urgency: Urgency,
-    decide: &mut impl FnMut(&DeviceKey, &J, Option<DeviceRecord>) -> Decision<R>,
-    answers: &mut [Option<R>],
-    again: &mut Vec<Pending<J>>,
-) -> Result<(), StoreError> {
-    fill(store, &mut batch).await?;
-    let mut items = Vec::with_capacity(batch.len());
-    let mut waiting = Vec::with_capacity(batch.len());
-    for pending in batch {
-        let old = pending
-            .edit
-            .stored
-            .as_ref()
-            .map(|s| codec::decode(&s.bytes));
-        let old = old
-            .transpose()
-            .map_err(|e| damaged(&pending.edit.key, &e))?;
-        match decide(&pending.edit.key, &pending.edit.job, old.clone()) {
-            Decision::Leave(answer) => answers[pending.at] = Some(answer),
-            Decision::Commit(record, effects, answer) => {
-                let before = Before {
-                    revision: pending.edit.stored.as_ref().map(|s| s.revision),
-                    record: old.as_ref(),
-                };
-                let revision = Revision(rand::random());
-                let after = After {
-                    record,
-                    revision,
-                    effects,
-                };
-                let (key, lease) = (pending.edit.key.clone(), pending.edit.lease.clone());
-                items.push(compose(key, before, after, lease));
-                waiting.push((pending, answer));
+    decide: D,
+    answers: Vec<Option<R>>,
+}
+
+impl<R, D> Editor<'_, R, D> {
+    /// Reads, decides and commits a batch; returns what has to be decided again.
+    async fn round<J>(&mut self, mut batch: Vec<Pending<J>>) -> Result<Vec<Pending<J>>, StoreError>
+    where
+        D: FnMut(&DeviceKey, &J, Option<DeviceRecord>) -> Decision<R>,
+    {
+        fill(self.store, &mut batch).await?;
+        let (items, sent) = self.decide_batch(batch)?;
+        let mut again = Vec::new();
+        if items.is_empty() {
+            return Ok(again);
+        }
+        let outcomes = self.store.commit(items, self.urgency, None).await?;
+        for (commit, outcome) in sent.into_iter().zip(outcomes) {
+            match outcome {
+                Committed::Done | Committed::Listed => commit.answer(&mut self.answers),
+                Committed::Conflict(stored) => again.push(commit.pending.anew(stored, true)),
+                Committed::LeaseLost(stored) => again.push(commit.pending.anew(stored, false)),
             }
         }
+        Ok(again)
     }
-    if items.is_empty() {
-        return Ok(());
+
+    /// Decides a batch; what needs no commit is answered at once.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the two halves of a commit, in step"
+    )]
+    fn decide_batch<J>(
+        &mut self,
+        batch: Vec<Pending<J>>,
+    ) -> Result<(Vec<Item>, Vec<Sent<J, R>>), StoreError>
+    where
+        D: FnMut(&DeviceKey, &J, Option<DeviceRecord>) -> Decision<R>,
+    {
+        let mut items = Vec::with_capacity(batch.len());
+        let mut sent = Vec::with_capacity(batch.len());
+        for pending in batch {
+            let old = pending.stored.as_ref().map(|s| codec::decode(&s.bytes));
+            let old = old.transpose().map_err(|e| damaged(&pending.key, &e))?;
+            let decided = decide_all(&pending, old.clone(), &mut self.decide);
+            let commit = Sent {
+                pending,
+                first: decided.first,
+                more: decided.more,
+            };
+            if !decided.changed {
+                commit.answer(&mut self.answers);
+                continue;
+            }
+            let before = Before {
+                revision: commit.pending.stored.as_ref().map(|s| s.revision),
+                record: old.as_ref(),
+            };
+            let after = After {
+                record: decided.record,
+                revision: Revision(rand::random()),
+                effects: decided.effects,
+            };
+            let (key, lease) = (commit.pending.key.clone(), commit.pending.lease.clone());
+            items.push(compose(key, before, after, lease));
+            sent.push(commit);
+        }
+        Ok((items, sent))
     }
-    let outcomes = store.commit(items, urgency, None).await?;
-    for ((pending, answer), outcome) in waiting.into_iter().zip(outcomes) {
-        match outcome {
-            Committed::Done | Committed::Listed => answers[pending.at] = Some(answer),
-            Committed::Conflict(stored) => again.push(pending.anew(stored, true)),
-            Committed::LeaseLost(stored) => again.push(pending.anew(stored, false)),
+}
+
+impl<J> Pending<J> {
+    /// The same edits on the record as it is now.
+    fn anew(mut self, stored: Option<Stored>, leased: bool) -> Self {
+        self.stored = stored;
+        if !leased {
+            self.lease = None;
+        }
+        self
+    }
+}
+
+/// Decides the edits of one device in turn, each on what the one before left.
+fn decide_all<J, R>(
+    pending: &Pending<J>,
+    old: Option<DeviceRecord>,
+    decide: &mut impl FnMut(&DeviceKey, &J, Option<DeviceRecord>) -> Decision<R>,
+) -> Decided<R> {
+    let last = pending.more.is_empty();
+    let kept = if last { None } else { old.clone() };
+    let mut decided = match decide(&pending.key, &pending.first.1, old) {
+        Decision::Commit(record, effects, first) => Decided {
+            record,
+            effects,
+            changed: true,
+            first,
+            more: Vec::new(),
+        },
+        Decision::Leave(first) => Decided {
+            record: kept,
+            effects: Effects::default(),
+            changed: false,
+            first,
+            more: Vec::new(),
+        },
+    };
+    for (_, job) in &pending.more {
+        match decide(&pending.key, job, decided.record.clone()) {
+            Decision::Commit(record, effects, answer) => {
+                decided.record = record;
+                decided.effects.absorb(effects);
+                decided.changed = true;
+                decided.more.push(answer);
+            }
+            Decision::Leave(answer) => decided.more.push(answer),
         }
     }
-    Ok(())
+    decided
+}
+
+impl<J, R> Sent<J, R> {
+    fn answer(self, answers: &mut [Option<R>]) {
+        answers[self.pending.first.0] = Some(self.first);
+        for ((at, _), answer) in self.pending.more.into_iter().zip(self.more) {
+            answers[at] = Some(answer);
+        }
+    }
 }
 
 async fn fill<J>(store: &dyn Records, batch: &mut [Pending<J>]) -> Result<(), StoreError> {
@@ -169,10 +285,10 @@ async fn fill<J>(store: &dyn Records, batch: &mut [Pending<J>]) -> Result<(), St
     if unread.is_empty() {
         return Ok(());
     }
-    let keys: Vec<DeviceKey> = unread.iter().map(|i| batch[*i].edit.key.clone()).collect();
+    let keys: Vec<DeviceKey> = unread.iter().map(|i| batch[*i].key.clone()).collect();
     let found = store.read(&keys).await?;
     for (i, stored) in unread.into_iter().zip(found) {
-        batch[i].edit.stored = stored;
+        batch[i].stored = stored;
         batch[i].read = true;
     }
     Ok(())

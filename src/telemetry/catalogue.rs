@@ -1,6 +1,6 @@
 //! Every metric of the broker. The doc comment of a field is the metric's HELP text.
 
-use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
 
 use crate::domain::{
     ask::{Class, CloseReason},
@@ -88,80 +88,80 @@ metrics! {
     /// Handles of every metric.
     pub(super) struct Families {
         /// Notifications sent to WNS, by what came of them.
-        attempts: IntCounterVec = "reveille_attempts_total", [APP, OUTCOME];
+        attempts: IntCounter = "reveille_attempts_total", [APP, OUTCOME];
         /// Notifications sent to WNS, by priority and whether they are tried again.
-        attempt_results: IntCounterVec = "reveille_attempt_results_total", [APP, PRIORITY, RESULT_CLASS];
+        attempt_results: IntCounter = "reveille_attempt_results_total", [APP, PRIORITY, RESULT_CLASS];
         /// Time from sending a notification to the end of WNS's answer.
-        attempt_duration: HistogramVec = "reveille_attempt_duration_seconds", [APP], REQUEST_SECONDS;
+        attempt_duration: Histogram = "reveille_attempt_duration_seconds", [APP], REQUEST_SECONDS;
         /// Notifications on the wire.
-        attempts_in_flight: IntGaugeVec = "reveille_attempts_in_flight", [APP];
+        attempts_in_flight: IntGauge = "reveille_attempts_in_flight", [APP];
         /// Requests a second that the app may send now.
-        pace: GaugeVec = "reveille_pace_per_second", [APP];
+        pace: Gauge = "reveille_pace_per_second", [APP];
         /// Requests a second that the app may reach.
-        pace_ceiling: GaugeVec = "reveille_pace_ceiling_per_second", [APP];
+        pace_ceiling: Gauge = "reveille_pace_ceiling_per_second", [APP];
         /// 1 while the app sends nothing, for this reason.
-        app_paused: IntGaugeVec = "reveille_app_paused", [APP, PAUSE_REASON];
+        app_paused: IntGauge = "reveille_app_paused", [APP, PAUSE_REASON];
         /// Times that the app was paused, for this reason.
-        app_pauses: IntCounterVec = "reveille_app_pauses_total", [APP, PAUSE_REASON];
+        app_pauses: IntCounter = "reveille_app_pauses_total", [APP, PAUSE_REASON];
         /// WNS hosts that the app's breaker keeps away from.
-        breakers_open: IntGaugeVec = "reveille_breakers_open", [APP];
+        breakers_open: IntGauge = "reveille_breakers_open", [APP];
         /// When the app's access token expires; 0 while there is none.
-        token_expiry: IntGaugeVec = "reveille_token_expiry_timestamp_seconds", [APP];
+        token_expiry: IntGauge = "reveille_token_expiry_timestamp_seconds", [APP];
         /// Requests for an access token, by how they ended.
-        token_refreshes: IntCounterVec = "reveille_token_refreshes_total", [APP, TOKEN_RESULT];
+        token_refreshes: IntCounter = "reveille_token_refreshes_total", [APP, TOKEN_RESULT];
         /// When the app's secret expires, as configured; 0 if that is not known.
-        secret_expiry: IntGaugeVec = "reveille_secret_expiry_timestamp_seconds", [APP];
+        secret_expiry: IntGauge = "reveille_secret_expiry_timestamp_seconds", [APP];
         /// Open pushes, by the most urgent ask.
-        pushes_open: IntGaugeVec = "reveille_pushes_open", [TENANT, PRIORITY];
+        pushes_open: IntGauge = "reveille_pushes_open", [TENANT, PRIORITY];
         /// Open pushes, by what they wait for.
-        pushes: IntGaugeVec = "reveille_pushes", [TENANT, PUSH_STATE];
+        pushes: IntGauge = "reveille_pushes", [TENANT, PUSH_STATE];
         /// For how long the oldest due push has been due; 0 if none is.
-        push_oldest_due: GaugeVec = "reveille_push_oldest_due_seconds", [TENANT];
+        push_oldest_due: Gauge = "reveille_push_oldest_due_seconds", [TENANT];
         /// Asks that have ended, by reason.
-        asks_closed: IntCounterVec = "reveille_asks_closed_total", [TENANT, CLOSE_REASON];
+        asks_closed: IntCounter = "reveille_asks_closed_total", [TENANT, CLOSE_REASON];
         /// Check-ins that consoles reported.
-        check_ins: IntCounterVec = "reveille_checkins_total", [TENANT];
+        check_ins: IntCounter = "reveille_checkins_total", [TENANT];
         /// Time from the notification that WNS took to the check-in that answers it.
-        check_in_delay: HistogramVec = "reveille_checkin_delay_seconds", [TENANT], CHECK_IN_SECONDS;
+        check_in_delay: Histogram = "reveille_checkin_delay_seconds", [TENANT], CHECK_IN_SECONDS;
         /// How far a reported check-in last lay in the future: the console's clock is ahead by at least this.
-        check_in_skew: GaugeVec = "reveille_checkin_skew_seconds", [TENANT];
+        check_in_skew: Gauge = "reveille_checkin_skew_seconds", [TENANT];
         /// Devices, by the state of their channel.
-        channels: IntGaugeVec = "reveille_channels", [TENANT, CHANNEL_STATE];
+        channels: IntGauge = "reveille_channels", [TENANT, CHANNEL_STATE];
         /// Channels that expire within this time unless the device renews them.
-        channels_expiring: IntGaugeVec = "reveille_channels_expiring", [TENANT, HORIZON];
+        channels_expiring: IntGauge = "reveille_channels_expiring", [TENANT, HORIZON];
         /// Campaigns, by state.
-        campaigns: IntGaugeVec = "reveille_campaigns", [TENANT, CAMPAIGN_STATE];
+        campaigns: IntGauge = "reveille_campaigns", [TENANT, CAMPAIGN_STATE];
         /// Targets of the running and paused campaigns together, by state.
-        campaign_targets: IntGaugeVec = "reveille_campaign_targets", [TENANT, TARGET_STATE];
+        campaign_targets: IntGauge = "reveille_campaign_targets", [TENANT, TARGET_STATE];
         /// Time for a call to the store.
-        store_duration: HistogramVec = "reveille_store_operation_duration_seconds", [OPERATION], STORE_SECONDS;
+        store_duration: Histogram = "reveille_store_operation_duration_seconds", [OPERATION], STORE_SECONDS;
         /// Calls to the store that failed.
-        store_errors: IntCounterVec = "reveille_store_errors_total", [OPERATION, FAULT];
+        store_errors: IntCounter = "reveille_store_errors_total", [OPERATION, FAULT];
         /// Changes that were committed together.
-        store_batch: HistogramVec = "reveille_store_commit_batch_items", [], BATCH_ITEMS;
+        store_batch: Histogram = "reveille_store_commit_batch_items", [], BATCH_ITEMS;
         /// Notifications that a dispatcher may still put on the wire.
-        permits_available: IntGaugeVec = "reveille_dispatcher_permits_available", [DISPATCHER];
+        permits_available: IntGauge = "reveille_dispatcher_permits_available", [DISPATCHER];
         /// Events written to the feeds.
-        feed_events: IntCounterVec = "reveille_feed_events_total", [EVENT_TYPE];
+        feed_events: IntCounter = "reveille_feed_events_total", [EVENT_TYPE];
         /// Webhook deliveries, by how they ended.
-        webhook_deliveries: IntCounterVec = "reveille_webhook_deliveries_total", [TENANT, DELIVERY];
+        webhook_deliveries: IntCounter = "reveille_webhook_deliveries_total", [TENANT, DELIVERY];
         /// Age of the oldest event that the tenant's webhooks have not taken yet; 0 if they have all.
-        webhook_lag: GaugeVec = "reveille_webhook_lag_seconds", [TENANT];
+        webhook_lag: Gauge = "reveille_webhook_lag_seconds", [TENANT];
         /// Requests that the message API has answered.
-        http_requests: IntCounterVec = "reveille_http_requests_total", [METHOD, ROUTE, CODE];
+        http_requests: IntCounter = "reveille_http_requests_total", [METHOD, ROUTE, CODE];
         /// Time from the head of a request to the end of its answer.
-        http_duration: HistogramVec = "reveille_http_request_duration_seconds", [ROUTE], REQUEST_SECONDS;
+        http_duration: Histogram = "reveille_http_request_duration_seconds", [ROUTE], REQUEST_SECONDS;
         /// Requests that the message API is answering.
-        http_in_flight: IntGaugeVec = "reveille_http_requests_in_flight", [];
+        http_in_flight: IntGauge = "reveille_http_requests_in_flight", [];
         /// Actors that were built anew after a panic or a stop.
-        actor_restarts: IntCounterVec = "reveille_actor_restarts_total", [ACTOR];
+        actor_restarts: IntCounter = "reveille_actor_restarts_total", [ACTOR];
         /// Time since the actor that is farthest behind made progress; healthy ones stay below a minute.
-        actor_progress_age: GaugeVec = "reveille_actor_progress_age_seconds", [ACTOR];
+        actor_progress_age: Gauge = "reveille_actor_progress_age_seconds", [ACTOR];
         /// Panics anywhere in the process.
-        panics: IntCounterVec = "reveille_panics_total", [];
+        panics: IntCounter = "reveille_panics_total", [];
         /// Log lines about failures that were counted and not written.
-        log_lines_suppressed: IntCounterVec = "reveille_log_lines_suppressed_total", [FAILURE];
+        log_lines_suppressed: IntCounter = "reveille_log_lines_suppressed_total", [FAILURE];
         /// Always 1; the label tells what runs.
-        build_info: IntGaugeVec = "reveille_build_info", [VERSION];
+        build_info: IntGauge = "reveille_build_info", [VERSION];
     }
 }

@@ -49,32 +49,36 @@ impl AppMetrics {
         let id = app.as_str();
         let result = |class: Class, result: &ResultClass| {
             all.attempt_results
-                .with_label_values(&[id, class.as_str(), result.as_str()])
+                .with(&[id, class.as_str(), result.as_str()])
         };
         Self {
-            attempts: OutcomeKind::ALL
-                .map(|kind| all.attempts.with_label_values(&[id, kind.label()])),
+            attempts: OutcomeKind::ALL.map(|kind| all.attempts.with(&[id, kind.label()])),
             results: Class::ALL
                 .map(|class| std::array::from_fn(|at| result(class, &ResultClass::ALL[at]))),
-            duration: all.attempt_duration.with_label_values(&[id]),
-            in_flight: all.attempts_in_flight.with_label_values(&[id]),
-            pace: all.pace.with_label_values(&[id]),
-            pace_ceiling: all.pace_ceiling.with_label_values(&[id]),
+            duration: all.attempt_duration.with(&[id]),
+            in_flight: all.attempts_in_flight.with(&[id]),
+            pace: all.pace.with(&[id]),
+            pace_ceiling: all.pace_ceiling.with(&[id]),
             paused: each(PauseReason::ALL, |reason| {
-                all.app_paused.with_label_values(&[id, reason.as_str()])
+                all.app_paused.with(&[id, reason.as_str()])
             }),
             pauses: each(PauseReason::ALL, |reason| {
-                all.app_pauses.with_label_values(&[id, reason.as_str()])
+                all.app_pauses.with(&[id, reason.as_str()])
             }),
-            breakers_open: all.breakers_open.with_label_values(&[id]),
-            token_expiry: all.token_expiry.with_label_values(&[id]),
+            breakers_open: all.breakers_open.with(&[id]),
+            token_expiry: all.token_expiry.with(&[id]),
             token_refreshes: each(TokenResult::ALL, |result| {
-                all.token_refreshes
-                    .with_label_values(&[id, result.as_str()])
+                all.token_refreshes.with(&[id, result.as_str()])
             }),
-            secret_expiry: all.secret_expiry.with_label_values(&[id]),
+            secret_expiry: all.secret_expiry.with(&[id]),
             app,
         }
+    }
+
+    /// Attempts on the wire now.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        u64::try_from(self.in_flight.get()).unwrap_or(0)
     }
 
     /// The app that is counted.
@@ -107,35 +111,29 @@ impl TenantMetrics {
     pub(super) fn new(tenant: TenantId, all: &Families) -> Self {
         let id = tenant.as_str();
         Self {
-            pushes_open: Class::ALL
-                .map(|class| all.pushes_open.with_label_values(&[id, class.as_str()])),
+            pushes_open: Class::ALL.map(|class| all.pushes_open.with(&[id, class.as_str()])),
             pushes: each(PushState::ALL, |state| {
-                all.pushes.with_label_values(&[id, state.as_str()])
+                all.pushes.with(&[id, state.as_str()])
             }),
-            oldest_due: all.push_oldest_due.with_label_values(&[id]),
-            asks_closed: CloseReason::LABELS
-                .map(|reason| all.asks_closed.with_label_values(&[id, reason])),
-            check_ins: all.check_ins.with_label_values(&[id]),
-            check_in_delay: all.check_in_delay.with_label_values(&[id]),
-            check_in_skew: all.check_in_skew.with_label_values(&[id]),
-            channels: ChannelKind::ALL
-                .map(|kind| all.channels.with_label_values(&[id, kind.as_str()])),
+            oldest_due: all.push_oldest_due.with(&[id]),
+            asks_closed: CloseReason::LABELS.map(|reason| all.asks_closed.with(&[id, reason])),
+            check_ins: all.check_ins.with(&[id]),
+            check_in_delay: all.check_in_delay.with(&[id]),
+            check_in_skew: all.check_in_skew.with(&[id]),
+            channels: ChannelKind::ALL.map(|kind| all.channels.with(&[id, kind.as_str()])),
             channels_expiring: each(Horizon::ALL, |horizon| {
-                all.channels_expiring
-                    .with_label_values(&[id, horizon.as_str()])
+                all.channels_expiring.with(&[id, horizon.as_str()])
             }),
             campaigns: each(CampaignPhase::ALL, |state| {
-                all.campaigns.with_label_values(&[id, state.as_str()])
+                all.campaigns.with(&[id, state.as_str()])
             }),
             campaign_targets: each(TargetPhase::ALL, |state| {
-                all.campaign_targets
-                    .with_label_values(&[id, state.as_str()])
+                all.campaign_targets.with(&[id, state.as_str()])
             }),
             webhook_deliveries: each(DeliveryResult::ALL, |result| {
-                all.webhook_deliveries
-                    .with_label_values(&[id, result.as_str()])
+                all.webhook_deliveries.with(&[id, result.as_str()])
             }),
-            webhook_lag: all.webhook_lag.with_label_values(&[id]),
+            webhook_lag: all.webhook_lag.with(&[id]),
             tenant,
         }
     }

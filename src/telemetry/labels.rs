@@ -158,6 +158,10 @@ label! {
         TokenKeeper = "token_keeper",
         /// Holds an app's rate.
         Pacer = "pacer",
+        /// Renews the shares of all apps' rates.
+        Sharer = "sharer",
+        /// Knows which queues are due.
+        Scout = "scout",
         /// Claims, sends and settles.
         Dispatcher = "dispatcher",
         /// Releases a campaign's targets.

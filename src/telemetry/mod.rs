@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{Registry, TextEncoder, process_collector::ProcessCollector};
+use prometheus::{TextEncoder, core::Collector, process_collector::ProcessCollector};
 use tokio::time::Instant;
 
 use crate::domain::id::{AppId, TenantId};
@@ -50,8 +50,8 @@ pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8
 pub struct Telemetry(Arc<Inner>);
 
 struct Inner {
-    registry: Registry,
     families: Families,
+    process: ProcessCollector,
     apps: RwLock<HashMap<AppId, Arc<AppMetrics>>>,
     tenants: RwLock<HashMap<TenantId, Arc<TenantMetrics>>>,
     actors: Mutex<Vec<Weak<ActorMetrics>>>,
@@ -64,20 +64,16 @@ impl Telemetry {
     /// `failure_interval`.
     #[must_use]
     pub fn new(failure_interval: Duration) -> Self {
-        let registry = Registry::new();
-        let families = Families::new(&registry);
-        registry
-            .register(Box::new(ProcessCollector::for_self()))
-            .expect("the catalogue has no process metrics of its own");
+        let families = Families::new();
         families
             .build_info
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .with(&[env!("CARGO_PKG_VERSION")])
             .set(1);
-        families.panics.with_label_values::<&str>(&[]);
-        families.http_in_flight.with_label_values::<&str>(&[]);
+        families.panics.with(&[]);
+        families.http_in_flight.with(&[]);
         Self(Arc::new(Inner {
-            registry,
             families,
+            process: ProcessCollector::for_self(),
             apps: RwLock::default(),
             tenants: RwLock::default(),
             actors: Mutex::default(),
@@ -127,10 +123,7 @@ impl Telemetry {
         let mut actors = self.0.actors.lock().unwrap_or_else(PoisonError::into_inner);
         actors.retain(|known| known.strong_count() > 0);
         actors.push(Arc::downgrade(&actor));
-        self.0
-            .families
-            .actor_restarts
-            .with_label_values(&[kind.as_str()]);
+        self.0.families.actor_restarts.with(&[kind.as_str()]);
         actor
     }
 
@@ -145,8 +138,9 @@ impl Telemetry {
     pub fn render(&self, now: Instant) -> String {
         self.age_actors(now);
         let mut text = String::new();
+        self.0.families.render(&mut text);
         TextEncoder::new()
-            .encode_utf8(&self.0.registry.gather(), &mut text)
+            .encode_utf8(&self.0.process.collect(), &mut text)
             .expect("writing to a string does not fail, and every family has a name");
         text
     }
@@ -160,12 +154,12 @@ impl Telemetry {
             *age = age.max(actor.age_seconds(now));
         }
         drop(actors);
-        self.0.families.actor_progress_age.reset();
+        self.0.families.actor_progress_age.clear();
         for (kind, age) in oldest {
             self.0
                 .families
                 .actor_progress_age
-                .with_label_values(&[kind.as_str()])
+                .with(&[kind.as_str()])
                 .set(age);
         }
     }

@@ -1,6 +1,8 @@
 //! What dashboards, scrapers and readers of the log rely on.
 
-use std::{path::Path, time::Duration};
+mod catalogue;
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -289,11 +291,11 @@ async fn a_sample_replaces_the_one_before_even_with_zeros() {
     telemetry.tenant_sampled(&tenant, &sample);
     assert!(shows(
         &telemetry,
-        r#"reveille_pushes_open{priority="bulk",tenant="emea"} 7"#
+        r#"reveille_pushes_open{tenant="emea",priority="bulk"} 7"#
     ));
     assert!(shows(
         &telemetry,
-        r#"reveille_channels{state="dead",tenant="emea"} 3"#
+        r#"reveille_channels{tenant="emea",state="dead"} 3"#
     ));
     assert!(shows(
         &telemetry,
@@ -303,7 +305,7 @@ async fn a_sample_replaces_the_one_before_even_with_zeros() {
     telemetry.tenant_sampled(&tenant, &TenantSample::default());
     assert!(shows(
         &telemetry,
-        r#"reveille_pushes_open{priority="bulk",tenant="emea"} 0"#
+        r#"reveille_pushes_open{tenant="emea",priority="bulk"} 0"#
     ));
     assert!(shows(
         &telemetry,
@@ -319,11 +321,11 @@ async fn every_close_reason_has_a_counter() {
     telemetry.asks_closed(&tenant, CloseReason::CheckedIn, 3);
     assert!(shows(
         &telemetry,
-        r#"reveille_asks_closed_total{reason="expired",tenant="emea"} 2"#
+        r#"reveille_asks_closed_total{tenant="emea",reason="expired"} 2"#
     ));
     assert!(shows(
         &telemetry,
-        r#"reveille_asks_closed_total{reason="checked_in",tenant="emea"} 3"#
+        r#"reveille_asks_closed_total{tenant="emea",reason="checked_in"} 3"#
     ));
 }
 
@@ -378,90 +380,5 @@ async fn a_panic_is_counted_and_logged_with_its_place() {
         !telemetry
             .render(Instant::now())
             .contains("reveille_panics_total 0")
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_exposition_names_every_metric_of_the_outer_surface() {
-    let telemetry = telemetry();
-    let (_, _) = (app(&telemetry), tenant(&telemetry));
-    let _actor = telemetry.actor(ActorKind::Janitor, Instant::now());
-    let text = telemetry.render(Instant::now());
-    for name in [
-        "reveille_attempts_total",
-        "reveille_attempt_duration_seconds",
-        "reveille_pushes_open",
-        "reveille_asks_closed_total",
-        "reveille_push_oldest_due_seconds",
-        "reveille_attempts_in_flight",
-        "reveille_checkin_delay_seconds",
-        "reveille_pace_per_second",
-        "reveille_app_paused",
-        "reveille_token_expiry_timestamp_seconds",
-        "reveille_channels",
-        "reveille_actor_restarts_total",
-        "reveille_build_info",
-        "process_resident_memory_bytes",
-    ] {
-        assert!(text.contains(&format!("# HELP {name} ")), "{name}");
-    }
-}
-
-#[test]
-fn the_catalogue_follows_the_conventions() {
-    let entries = Families::catalogue();
-    for entry in &entries {
-        assert_eq!(
-            entry.kind == "counter",
-            entry.name.ends_with("_total"),
-            "{}",
-            entry.name
-        );
-        assert_eq!(
-            entry.kind == "histogram",
-            entry.buckets.is_some(),
-            "{}",
-            entry.name
-        );
-        assert!(
-            entry.name.starts_with("reveille_") && !entry.help.is_empty(),
-            "{}",
-            entry.name
-        );
-        assert!(
-            entry
-                .labels
-                .iter()
-                .all(|label| !["device", "campaign", "uri"].contains(&label.name))
-        );
-    }
-    let mut names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
-    names.sort_unstable();
-    names.dedup();
-    assert_eq!(names.len(), entries.len());
-}
-
-#[test]
-fn the_catalogue_changes_only_on_purpose() {
-    let lines: Vec<String> = Families::catalogue()
-        .iter()
-        .map(|entry| {
-            let labels: Vec<&str> = entry.labels.iter().map(|label| label.name).collect();
-            format!("{} {}{{{}}}", entry.kind, entry.name, labels.join(","))
-        })
-        .collect();
-    insta::assert_snapshot!(lines.join("\n"));
-}
-
-#[test]
-fn the_reference_page_of_the_metrics_is_up_to_date() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, reference()).unwrap();
-    }
-    let page = std::fs::read_to_string(&path).unwrap();
-    assert!(
-        page == reference(),
-        "docs/metrics.md is stale: run UPDATE_DOCS=1 cargo test the_reference_page"
     );
 }

@@ -13,13 +13,13 @@ use super::*;
 struct Log(Mutex<Vec<String>>);
 
 impl Watch for Log {
-    fn exited(&self, actor: &'static str, exit: Exit, restarts: u32) {
-        let line = format!("{actor} {exit:?} {restarts}");
+    fn exited(&self, _: ActorKind, exit: Exit, restarts: u32, backoff: Duration) {
+        let line = format!("{exit:?} {restarts} {backoff:?}");
         self.0.lock().unwrap().push(line);
     }
 
-    fn gave_up(&self, actor: &'static str) {
-        self.0.lock().unwrap().push(format!("{actor} gave up"));
+    fn gave_up(&self, _: ActorKind, restarts: u32) {
+        self.0.lock().unwrap().push(format!("gave up {restarts}"));
     }
 }
 
@@ -100,7 +100,7 @@ fn on_paused_time(test: impl Future<Output = ()>) {
 }
 
 fn supervised(log: &Arc<Log>, subject: Subject) -> Addr<Subject> {
-    start("a", 8, log.clone(), |_| subject)
+    start(ActorKind::Janitor, 8, log.clone(), |_| subject)
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_panic_keeps_address_and_mailbox_and_rebuilds_the_state() {
         assert!((100..150).contains(&began.elapsed().as_millis()));
         actor.send(Stop).await.unwrap();
         assert_eq!(actor.send(Add).await, Ok(1));
-        assert_eq!(log.lines(), ["a Panicked 1", "a Stopped 2"]);
+        assert_eq!(log.lines(), ["Panicked 1 100ms", "Stopped 2 200ms"]);
     });
 }
 
@@ -134,8 +134,8 @@ fn a_crash_loop_ends_and_says_so() {
 
         assert_eq!(actor.send(Add).await, Err(MailboxError::Closed));
 
-        assert_eq!(log.lines().len(), 12);
-        assert_eq!(log.lines().last().unwrap(), "a gave up");
+        assert_eq!(log.lines().len(), 11);
+        assert_eq!(log.lines().last().unwrap(), "gave up 10");
         assert!(!actor.connected());
     });
 }
@@ -155,7 +155,7 @@ fn a_panic_while_restarting_is_one_more_failed_run() {
         assert_eq!(actor.send(Add).await, Ok(1));
         assert_eq!(
             log.lines(),
-            ["a Panicked 1", "a Panicked 2", "a Panicked 3"]
+            ["Panicked 1 100ms", "Panicked 2 200ms", "Panicked 3 400ms"]
         );
     });
 }
@@ -170,6 +170,6 @@ fn a_healthy_run_resets_the_count() {
             tokio::time::sleep(Duration::from_secs(61)).await;
         }
         assert!(actor.connected());
-        assert!(log.lines().iter().all(|line| line == "a Panicked 1"));
+        assert!(log.lines().iter().all(|line| line == "Panicked 1 100ms"));
     });
 }

@@ -26,7 +26,10 @@ pub(super) struct Console {
 
 impl Console {
     pub(super) fn new(base: String) -> Self {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap_or_default();
         Self { http, base }
     }
 
@@ -34,20 +37,28 @@ impl Console {
     pub(super) async fn register(&self, sandbox: &Sandbox) -> Result<u64, DemoError> {
         let mut lines = String::new();
         for (device, uri) in sandbox.channels(TENANT) {
-            line(&mut lines, &serde_json::json!({ "device": device, "uri": uri }));
+            line(
+                &mut lines,
+                &serde_json::json!({ "device": device, "uri": uri }),
+            );
         }
         let answer = self.post("channels", lines).await?;
         Ok(answer["registered"].as_u64().unwrap_or(0))
     }
 
     /// Opens a push for every device until `deadline`; gives how many were.
-    pub(super) async fn push_all(&self, sandbox: &Sandbox, deadline: Duration) -> Result<u64, DemoError> {
+    pub(super) async fn push_all(
+        &self,
+        sandbox: &Sandbox,
+        deadline: Duration,
+    ) -> Result<u64, DemoError> {
         let mut lines = String::new();
         for (device, _) in sandbox.channels(TENANT) {
             line(&mut lines, &serde_json::json!({ "device": device }));
         }
         let seconds = deadline.as_secs();
-        let path = format!("pushes?goal=check_in&priority=bulk&reason=revoke-ca-7&expires_in={seconds}s");
+        let path =
+            format!("pushes?goal=check_in&priority=bulk&reason=revoke-ca-7&expires_in={seconds}s");
         let answer = self.post(&path, lines).await?;
         Ok(answer["opened"].as_u64().unwrap_or(0))
     }
@@ -55,11 +66,12 @@ impl Console {
     /// The counters of the tenant.
     pub(super) async fn state(&self) -> Result<State, DemoError> {
         let text = self.get_text(&format!("/v1/tenants/{TENANT}")).await?;
-        let tenant: Value = serde_json::from_str(&text).map_err(|e| DemoError::Api(e.to_string()))?;
+        let tenant: Value =
+            serde_json::from_str(&text).map_err(|e| DemoError::Api(e.to_string()))?;
         Ok(State {
             open: counts(&tenant["pushes"]).values().sum(),
-            closed: counts(&tenant["asks_closed"]),
-            channels: counts(&tenant["channels"]),
+            closed: counts(&tenant["closed"]),
+            channels: counts(&tenant["devices"]),
         })
     }
 
@@ -67,8 +79,14 @@ impl Console {
     pub(super) async fn attempts(&self) -> Result<BTreeMap<String, u64>, DemoError> {
         let text = self.get_text("/metrics").await?;
         let mut found = BTreeMap::new();
-        for line in text.lines().filter(|l| l.starts_with("reveille_attempts_total{")) {
-            let outcome = line.split("outcome=\"").nth(1).and_then(|rest| rest.split('"').next());
+        for line in text
+            .lines()
+            .filter(|l| l.starts_with("reveille_attempts_total{"))
+        {
+            let outcome = line
+                .split("outcome=\"")
+                .nth(1)
+                .and_then(|rest| rest.split('"').next());
             let count = line.rsplit(' ').next().and_then(|v| v.parse::<f64>().ok());
             if let (Some(outcome), Some(count)) = (outcome, count.filter(|c| *c > 0.0)) {
                 *found.entry(outcome.to_owned()).or_default() += count as u64;
@@ -79,7 +97,11 @@ impl Console {
 
     async fn post(&self, path: &str, lines: String) -> Result<Value, DemoError> {
         let url = format!("{}/v1/tenants/{TENANT}/{path}", self.base);
-        let request = self.http.post(url).header("content-type", "application/x-ndjson").body(lines);
+        let request = self
+            .http
+            .post(url)
+            .header("content-type", "application/x-ndjson")
+            .body(lines);
         let answer = request.send().await.map_err(|e| api(&e))?;
         let status = answer.status();
         let text = answer.text().await.map_err(|e| api(&e))?;
@@ -90,7 +112,12 @@ impl Console {
     }
 
     async fn get_text(&self, path: &str) -> Result<String, DemoError> {
-        let answer = self.http.get(format!("{}{path}", self.base)).send().await.map_err(|e| api(&e))?;
+        let answer = self
+            .http
+            .get(format!("{}{path}", self.base))
+            .send()
+            .await
+            .map_err(|e| api(&e))?;
         let answer = answer.error_for_status().map_err(|e| api(&e))?;
         answer.text().await.map_err(|e| api(&e))
     }
@@ -107,5 +134,7 @@ fn line(lines: &mut String, value: &Value) {
 
 fn counts(object: &Value) -> BTreeMap<String, u64> {
     let fields = object.as_object().into_iter().flatten();
-    fields.filter_map(|(name, n)| Some((name.clone(), n.as_u64()?))).collect()
+    fields
+        .filter_map(|(name, n)| Some((name.clone(), n.as_u64()?)))
+        .collect()
 }

@@ -28,7 +28,13 @@ impl Progress {
             let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(devices).with_style(style.progress_chars("=> "))
         });
-        Self { bar, devices, last_line: Duration::ZERO, last_sent: (Duration::ZERO, 0), rate: 0.0 }
+        Self {
+            bar,
+            devices,
+            last_line: Duration::ZERO,
+            last_sent: (Duration::ZERO, 0),
+            rate: 0.0,
+        }
     }
 
     /// Says something that stays.
@@ -47,7 +53,9 @@ impl Progress {
             self.rate = sent.saturating_sub(count) as f64 / seconds;
             self.last_sent = (elapsed, sent);
         }
-        let count = |map: &std::collections::BTreeMap<String, u64>, name: &str| map.get(name).copied().unwrap_or(0);
+        let count = |map: &std::collections::BTreeMap<String, u64>, name: &str| {
+            map.get(name).copied().unwrap_or(0)
+        };
         let done = count(&state.closed, "checked_in");
         let text = format!(
             "{:.0}/s  {} open  {} expired  channels: {} silent, {} suspect, {} dead",
@@ -65,7 +73,11 @@ impl Progress {
             }
             None if elapsed >= self.last_line + LINE_INTERVAL || state.open == 0 => {
                 self.last_line = elapsed;
-                eprintln!("{:>5.1} s  {done}/{} checked in  {text}", elapsed.as_secs_f64(), self.devices);
+                eprintln!(
+                    "{:>5.1} s  {done}/{} checked in  {text}",
+                    elapsed.as_secs_f64(),
+                    self.devices
+                );
             }
             None => {}
         }

@@ -8,7 +8,9 @@ use super::{DemoError, TENANT};
 use crate::{
     app::Broker,
     config::{Config, Environment},
-    sandbox::{AppSpec, Behaviour, CheckIns, Delay, FleetConfig, Period, Sandbox, SandboxConfig, Share},
+    sandbox::{
+        AppSpec, Behaviour, CheckIns, Delay, FleetConfig, Period, Sandbox, SandboxConfig, Share,
+    },
 };
 
 /// What is wrong with the fleet, in words.
@@ -68,12 +70,18 @@ pace.ceiling_per_second = {pace}
             token_url = login.token_url,
         );
         let secret = login.secrets.into_iter().next().unwrap_or_default();
-        let environment = Environment::new([(SECRET_VARIABLE.to_owned(), secret)]);
+        let environment = [(SECRET_VARIABLE, secret)]
+            .into_iter()
+            .collect::<Environment>();
         let mut config = Config::parse(&text, "the demo's configuration", &environment)?;
         // Shorter than an operator may choose, so that the demo ends while somebody watches.
         config.retry.repush = vec![Duration::from_secs(15)];
         let broker = Broker::start(config).await?;
-        Ok(Self { sandbox, broker, _folder: folder })
+        Ok(Self {
+            sandbox,
+            broker,
+            _folder: folder,
+        })
     }
 
     /// The broker's address, as a console needs it.
@@ -97,7 +105,10 @@ fn sandbox_config(devices: u32, broker: &str) -> SandboxConfig {
     let ms = Duration::from_millis;
     let behaviour = Behaviour {
         latency: Delay::between(ms(5), ms(40)),
-        replies: vec![reply("channelthrottled:continue-after=3=4%"), reply("dropped=3%")],
+        replies: vec![
+            reply("channelthrottled:continue-after=3=4%"),
+            reply("dropped=3%"),
+        ],
         offline: share(0.10),
         offline_for: Some(Delay::between(ms(2_000), ms(8_000))),
         dead: share(0.03),
@@ -113,7 +124,10 @@ fn sandbox_config(devices: u32, broker: &str) -> SandboxConfig {
         devices,
         behaviour,
         apps: AppSpec::new(TENANT).into_iter().collect(),
-        fleet: Some(FleetConfig { url: broker.to_owned(), key: None::<SecretString> }),
+        fleet: Some(FleetConfig {
+            url: broker.to_owned(),
+            key: None::<SecretString>,
+        }),
         ..SandboxConfig::default()
     }
 }

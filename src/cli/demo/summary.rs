@@ -51,22 +51,39 @@ impl Summary {
     /// What must hold, in words, and whether it does.
     fn checks(&self) -> [(String, bool); 5] {
         let broken: u64 = self.ledger.violations.values().sum();
-        let (devices, accepted) = (self.devices, self.ledger.devices.accepted);
+        let (devices, reached) = (self.devices, self.ledger.devices.reached);
         [
             (
-                format!("every device is registered and has a push: {} and {} of {devices}", self.registered, self.opened),
+                format!(
+                    "every device is registered and has a push: {} and {} of {devices}",
+                    self.registered, self.opened
+                ),
                 self.registered == devices && self.opened == devices,
             ),
             (
-                format!("every ask ended in exactly one way: {} closed, {} open", self.closed_sum(), self.open),
+                format!(
+                    "every ask ended in exactly one way: {} closed, {} open",
+                    self.closed_sum(),
+                    self.open
+                ),
                 self.closed_sum() == devices && self.open == 0,
             ),
             (
-                format!("broker and WNS count the same attempts: {} and {}", self.attempts_sum(), self.ledger.requests),
+                format!(
+                    "broker and WNS count the same attempts: {} and {}",
+                    self.attempts_sum(),
+                    self.ledger.requests
+                ),
                 self.attempts_sum() == self.ledger.requests,
             ),
-            (format!("WNS accepted a notification for every device: {accepted} of {devices}"), accepted == devices),
-            (format!("no request broke a rule of WNS: {broken} did"), broken == 0),
+            (
+                format!("a notification was sent for every device: {reached} of {devices}"),
+                reached == devices,
+            ),
+            (
+                format!("no request broke a rule of WNS: {broken} did"),
+                broken == 0,
+            ),
         ]
     }
 
@@ -108,8 +125,16 @@ impl fmt::Display for Summary {
         writeln!(f, "\nwhat WNS saw")?;
         writeln!(f, "  {:<22}{:>10}", "requests", ledger.requests)?;
         writeln!(f, "  {:<22}{:>10}", "tokens issued", ledger.tokens.issued)?;
-        writeln!(f, "  {:<22}{:>10}", "delivered later", ledger.delivered_late)?;
-        writeln!(f, "  {:<22}{:>10}", "devices that answered", ledger.devices.checked_in)?;
+        writeln!(
+            f,
+            "  {:<22}{:>10}",
+            "delivered later", ledger.delivered_late
+        )?;
+        writeln!(
+            f,
+            "  {:<22}{:>10}",
+            "devices that answered", ledger.devices.checked_in
+        )?;
         writeln!(f, "\n{} devices in {seconds:.1} s", self.devices)?;
         for (words, holds) in self.checks() {
             writeln!(f, "  {} {words}", if holds { "ok  " } else { "FAIL" })?;

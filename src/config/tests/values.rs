@@ -279,6 +279,21 @@ fn the_defaults_are_the_rules_of_the_domain() {
 }
 
 #[test]
+fn levels_finer_than_info_hold_for_our_own_parts() {
+    let directives = |lines: &str| {
+        parse(&format!("[log]\n{lines}\n{}", one_app()))
+            .unwrap()
+            .log
+            .directives()
+    };
+    assert_eq!(directives("level = \"warn\""), "warn");
+    assert_eq!(
+        directives("level = \"debug\"\ntargets = [\"hyper=trace\", \"reveille::api=off\"]"),
+        "warn,reveille=debug,hyper=trace,reveille::api=off"
+    );
+}
+
+#[test]
 fn no_secret_shows_in_debug_output() {
     let shown = format!("{:?} {:?}", parse(&one_app()).unwrap(), env(&[]));
     assert!(!shown.contains("s3cret"), "{shown}");

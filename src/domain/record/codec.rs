@@ -5,7 +5,7 @@
 //! c|<generation>|<state>|<first seen>|<last seen>|<uri>
 //! a|<at>|<outcome>|<reached>|<msg id>|<debug trace>|<ms-cv>
 //! p|<opened>|<attempts>|<failures>|<accepted>|<next>
-//! k|<source>|<class>|<goal>|<opened>|<deadline>|<phase>|<held>|<attempts before>|<reason>
+//! k|<source>|<class>|<goal>|<opened>|<deadline>|<phase>|<held>|<attempts before>|<wave>|<reason>
 //! z|<opened>|<closed>|<attempts>|<source>|<reason>|<ask opened>|<ask closed>
 //! ```
 //! Times are milliseconds since the epoch; a line is absent when its part is. `p` is followed by one `k` an ask. Free texts

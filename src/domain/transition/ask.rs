@@ -115,6 +115,7 @@ fn ask_of(step: &Step<'_>, request: AskRequest, attempts_before: u32) -> Ask {
         phase: Phase::Waiting,
         held: false,
         attempts_before,
+        wave: 0,
         reason: request.reason,
     }
 }

@@ -9,11 +9,7 @@ use crate::telemetry::{ActorKind, Telemetry};
 impl Telemetry {
     /// An actor panicked or stopped and is built anew after `backoff`. The panic itself has a line of its own.
     pub fn actor_restarted(&self, kind: ActorKind, restarts: u32, backoff: Duration, now: Instant) {
-        self.0
-            .families
-            .actor_restarts
-            .with_label_values(&[kind.as_str()])
-            .inc();
+        self.0.families.actor_restarts.with(&[kind.as_str()]).inc();
         self.failure("actor_restarted", kind.as_str(), now, |suppressed| {
             let backoff_seconds = backoff.as_secs_f64();
             tracing::error!(
@@ -41,7 +37,7 @@ impl Telemetry {
             .0
             .families
             .permits_available
-            .with_label_values(&[&number.to_string()]);
+            .with(&[&number.to_string()]);
         gauge.set(i64::try_from(permits).unwrap_or(i64::MAX));
     }
 }

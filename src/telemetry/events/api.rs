@@ -21,11 +21,7 @@ impl Telemetry {
     /// A request has come in. Keep the answer until it has been answered.
     #[must_use]
     pub fn request_started(&self) -> RequestInFlight {
-        let gauge = self
-            .0
-            .families
-            .http_in_flight
-            .with_label_values::<&str>(&[]);
+        let gauge = self.0.families.http_in_flight.with(&[]);
         gauge.inc();
         RequestInFlight(gauge)
     }
@@ -40,15 +36,11 @@ impl Telemetry {
     ) {
         let code_text = code.to_string();
         let labels = [method, route, code_text.as_str()];
-        self.0
-            .families
-            .http_requests
-            .with_label_values(&labels)
-            .inc();
+        self.0.families.http_requests.with(&labels).inc();
         self.0
             .families
             .http_duration
-            .with_label_values(&[route])
+            .with(&[route])
             .observe(took.as_secs_f64());
         tracing::debug!(
             method,

@@ -47,11 +47,7 @@ impl Telemetry {
 
     fn suppressed(&self, class: &'static str, lines: u64) {
         if lines > 0 {
-            let counter = self
-                .0
-                .families
-                .log_lines_suppressed
-                .with_label_values(&[class]);
+            let counter = self.0.families.log_lines_suppressed.with(&[class]);
             counter.inc_by(lines);
         }
     }

@@ -12,11 +12,7 @@ use crate::{
 impl Telemetry {
     /// The store has answered.
     pub fn store_answered(&self, operation: StoreOperation, took: Duration) {
-        let histogram = self
-            .0
-            .families
-            .store_duration
-            .with_label_values(&[operation.as_str()]);
+        let histogram = self.0.families.store_duration.with(&[operation.as_str()]);
         histogram.observe(took.as_secs_f64());
         tracing::trace!(operation = operation.as_str(), "the store answered");
     }
@@ -30,11 +26,7 @@ impl Telemetry {
         now: Instant,
     ) {
         let labels = [operation.as_str(), fault.as_str()];
-        self.0
-            .families
-            .store_errors
-            .with_label_values(&labels)
-            .inc();
+        self.0.families.store_errors.with(&labels).inc();
         let class = match fault {
             StoreFault::Unavailable => "store_unavailable",
             StoreFault::Full => "store_full",
@@ -59,7 +51,7 @@ impl Telemetry {
         self.0
             .families
             .store_batch
-            .with_label_values::<&str>(&[])
+            .with(&[])
             .observe(f64::from(count));
         tracing::trace!(items, "committed");
     }
@@ -69,7 +61,7 @@ impl Telemetry {
         self.0
             .families
             .feed_events
-            .with_label_values(&[kind.as_str()])
+            .with(&[kind.as_str()])
             .inc_by(events);
         tracing::trace!(kind = kind.as_str(), events, "wrote to the feed");
     }

@@ -236,6 +236,7 @@ fn read_ask(line: &str) -> Result<Ask, DamagedRecord> {
         },
         held: f.flag()?,
         attempts_before: f.number()?,
+        wave: f.number()?,
         reason: Some(f.free_text()?).filter(|r| !r.is_empty()),
     })
 }

@@ -141,6 +141,7 @@ fn write_ask(out: &mut String, ask: &Ask) {
     }
     field(out, if ask.held { "1" } else { "0" });
     number_field(out, ask.attempts_before);
+    number_field(out, ask.wave);
     text_field(out, ask.reason.as_deref().unwrap_or(""));
 }
 

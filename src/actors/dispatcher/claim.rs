@@ -1,0 +1,223 @@
+//! Claims what is due, a little ahead of the pace.
+
+use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+
+use super::{
+    desk::Desk,
+    policy::{Permits, Room, Share, plan},
+    work::{Sorted, sort},
+};
+use crate::{
+    actors::{
+        app::Allowance,
+        ready::{Claiming, Found, Place},
+    },
+    domain::{queue::Queue, transition::Step},
+    ports::{
+        error::StoreError,
+        queues::{Claimed, Want},
+    },
+    telemetry::StoreOperation,
+};
+
+/// How far ahead of an app's pace its pushes are claimed, in seconds.
+const AHEAD_SECONDS: f64 = 0.1;
+/// Most that are claimed ahead for one app.
+const AHEAD_MAX: usize = 512;
+
+/// A part of a claim that is under way.
+struct Part {
+    claiming: Claiming,
+    limit: usize,
+    place: Place,
+}
+
+/// Gives the dispatcher its turn to claim back, even if the claim panics.
+struct Turn(Rc<Desk>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.claiming.set(false);
+        self.0.ring();
+    }
+}
+
+/// Begins a claim if there is room for more and something is due. Returns when to look again.
+pub(super) fn claim(desk: &Rc<Desk>) -> Option<Instant> {
+    if desk.draining.get() || desk.claiming.get() {
+        return None;
+    }
+    if let Some(until) = desk.ill_until() {
+        return Some(until);
+    }
+    let broker = &desk.broker;
+    let now = broker.clock.now();
+    let (offers, next) = broker.ready.due(now);
+    let next = next.map(|at| Instant::now() + until(now, at));
+    if offers.is_empty() {
+        return next;
+    }
+    let rooms: Vec<Room> = (0..broker.apps.len())
+        .map(|app| room(desk, app, now))
+        .collect();
+    let free = desk.permits.claims.available_permits();
+    let reserved = desk.permits.claims_max * broker.settings.urgent_percent / 100;
+    let permits = Permits { free, reserved };
+    let shares = plan(
+        &offers,
+        &rooms,
+        permits,
+        &desk.fair.borrow(),
+        desk.turns.get(),
+    );
+    let places: HashMap<&Arc<Queue>, Place> = offers.iter().map(|o| (&o.queue, o.place)).collect();
+    let part = |share: &Share| {
+        let place = *places.get(&share.queue)?;
+        let claiming = broker.ready.claiming(&share.queue);
+        Some(Part {
+            claiming,
+            limit: share.limit,
+            place,
+        })
+    };
+    let parts: Vec<Part> = shares.iter().filter_map(part).collect();
+    let total: usize = parts.iter().map(|part| part.limit).sum();
+    let total = u32::try_from(total).unwrap_or(u32::MAX);
+    if total == 0 {
+        return next;
+    }
+    if let Ok(granted) = desk.permits.claims.clone().try_acquire_many_owned(total) {
+        desk.claiming.set(true);
+        actix_rt::spawn(run(Turn(desk.clone()), parts, granted));
+    }
+    next
+}
+
+/// How many more pushes of an app are wanted.
+fn room(desk: &Desk, index: usize, now: Timestamp) -> Room {
+    let app = &desk.broker.apps[index];
+    let (urgent, first, repush) = desk.waiting.borrow()[index].len();
+    let ahead = match app.allowance(now) {
+        Allowance::Free(_) => ahead(app.limiter.per_second(), desk.broker.settings.dispatchers),
+        Allowance::Probe(_) => usize::from(urgent + first + repush == 0 && !app.probing()),
+        Allowance::Shut(_) => 0,
+    };
+    // Claims cost less the more they take: while half is left there is no hurry.
+    let wanted = |have: usize| {
+        if have * 2 <= ahead {
+            ahead.saturating_sub(have)
+        } else {
+            0
+        }
+    };
+    Room {
+        urgent: wanted(urgent),
+        first: wanted(first),
+        repush: wanted(first + repush),
+        first_wait: first > 0,
+    }
+}
+
+fn ahead(per_second: f64, dispatchers: usize) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a cast saturates, and the result is small"
+    )]
+    let ahead = (per_second * AHEAD_SECONDS / dispatchers.max(1) as f64).ceil() as usize;
+    if per_second > 0.0 {
+        ahead.clamp(1, AHEAD_MAX)
+    } else {
+        0
+    }
+}
+
+async fn run(turn: Turn, parts: Vec<Part>, granted: OwnedSemaphorePermit) {
+    let desk = &turn.0;
+    let wants: Vec<Want> = parts
+        .iter()
+        .map(|part| Want {
+            queue: part.claiming.queue().clone(),
+            limit: part.limit,
+        })
+        .collect();
+    let asked = Instant::now();
+    match desk.broker.store.claim(&wants).await {
+        Ok(claimed) => {
+            desk.broker
+                .telemetry
+                .store_answered(StoreOperation::Claim, asked.elapsed());
+            desk.store_well();
+            note_found(desk, parts, &claimed);
+            take(desk, claimed, asked, granted);
+        }
+        Err(error) => fail(desk, &error),
+    }
+}
+
+fn fail(desk: &Desk, error: &StoreError) {
+    desk.broker.failed(StoreOperation::Claim, error);
+    desk.store_ill(error);
+}
+
+fn note_found(desk: &Desk, parts: Vec<Part>, claimed: &[Claimed]) {
+    let mut counts: HashMap<&Queue, usize> = HashMap::new();
+    for claim in claimed {
+        *counts.entry(&claim.lease.queue).or_default() += 1;
+    }
+    let mut fair = desk.fair.borrow_mut();
+    for part in parts {
+        let count = counts.get(part.claiming.queue()).copied().unwrap_or(0);
+        if count > 0 {
+            fair.charge(part.claiming.queue(), count, part.place.share);
+        }
+        let found = if count >= part.limit {
+            Found::Full
+        } else {
+            Found::Exhausted
+        };
+        part.claiming.found(found);
+    }
+}
+
+fn take(desk: &Rc<Desk>, claimed: Vec<Claimed>, asked: Instant, mut granted: OwnedSemaphorePermit) {
+    let broker = &desk.broker;
+    let now = broker.clock.now();
+    for claimed in claimed {
+        let Some(permit) = granted.split(1) else {
+            return;
+        };
+        let Some(app) = broker
+            .roster
+            .seat(&claimed.key.tenant)
+            .and_then(|seat| seat.app)
+        else {
+            // The tenant has gone to another broker's app meanwhile: the lease ends by itself.
+            continue;
+        };
+        let wave = broker.apps[app].in_wave();
+        let device = claimed.key.device.clone();
+        let step = Step {
+            rules: &broker.rules,
+            device: &device,
+            now,
+            jitter: 0.0,
+        };
+        match sort(claimed, permit, (&step, wave, asked), &desk.hosts) {
+            Sorted::Send(lane, work) => desk.waiting.borrow_mut()[app].push(lane, work),
+            Sorted::Commit(claim, job) => desk.settle(claim, job),
+            Sorted::Damaged(error) => {
+                let detail = format!("device {device}: {error}");
+                broker.failed(StoreOperation::Claim, &StoreError::Damaged { detail });
+            }
+        }
+    }
+}
+
+fn until(now: Timestamp, at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO)
+}

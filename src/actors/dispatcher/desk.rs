@@ -1,0 +1,239 @@
+//! The state of one dispatcher, and the turn that it does whenever something has happened.
+//!
+//! A turn never waits: it puts on the wire what may go, claims when little is left, and commits what has come back. All that
+//! waits are tasks of their own, each holding its permits; when one ends it rings the bell for the next turn.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
+
+use super::{
+    claim,
+    hosts::Hosts,
+    policy::Fair,
+    pump,
+    settle::{self, HandBack, Settled},
+    waiting::Waiting,
+    work::{Claim, Job, Work},
+};
+use crate::{
+    actors::broker::Broker,
+    ports::{error::StoreError, wns::Wns},
+};
+
+/// Most claims committed together.
+const BATCH_MAX: usize = 256;
+/// How long a settled claim waits for others to be committed with.
+const BATCH_WAIT: Duration = Duration::from_millis(3);
+/// Most commits at the same time.
+const COMMITS_MAX: usize = 4;
+/// Longest time without a turn.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+/// Waits after a failure of the store: the first, doubling to the longest.
+const ILL_MIN: Duration = Duration::from_millis(100);
+const ILL_MAX: Duration = Duration::from_secs(5);
+
+/// The permits of one dispatcher; they outlive its panics, so that the bounds hold.
+#[derive(Clone, Debug)]
+pub struct Permits {
+    /// For claims, from the store and back.
+    pub claims: Arc<Semaphore>,
+    /// For requests on the wire.
+    pub wire: Arc<Semaphore>,
+    /// How many claims there are in all.
+    pub claims_max: usize,
+}
+
+impl Permits {
+    /// Permits for so many requests in flight, and as many claims again that wait before and after.
+    #[must_use]
+    pub fn new(in_flight_max: usize) -> Self {
+        let claims_max = in_flight_max * 2;
+        Self {
+            claims: Arc::new(Semaphore::new(claims_max)),
+            wire: Arc::new(Semaphore::new(in_flight_max)),
+            claims_max,
+        }
+    }
+}
+
+pub(super) struct Desk {
+    pub(super) broker: Arc<Broker>,
+    pub(super) wns: Rc<dyn Wns>,
+    pub(super) permits: Permits,
+    pub(super) wire: Arc<Semaphore>,
+    /// Set when the broker ends: nothing new is claimed or sent.
+    pub(super) draining: Cell<bool>,
+    pub(super) hosts: Hosts,
+    pub(super) fair: RefCell<Fair>,
+    /// By app.
+    pub(super) waiting: RefCell<Vec<Waiting<Work>>>,
+    /// Rotates which app is first.
+    pub(super) turns: Cell<usize>,
+    /// Whether a claim is under way.
+    pub(super) claiming: Cell<bool>,
+    bell: Arc<Notify>,
+    settled: RefCell<Vec<Settled>>,
+    settled_since: Cell<Option<Instant>>,
+    handed: RefCell<Vec<HandBack>>,
+    commits: Cell<usize>,
+    failures: Cell<u32>,
+    ill_until: Cell<Option<Instant>>,
+}
+
+impl Desk {
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        wns: Rc<dyn Wns>,
+        permits: Permits,
+        bell: Arc<Notify>,
+    ) -> Rc<Self> {
+        let settings = &broker.settings;
+        let waiting = broker.apps.iter().map(|_| Waiting::default()).collect();
+        Rc::new(Self {
+            wns,
+            wire: permits.wire.clone(),
+            draining: Cell::new(false),
+            hosts: Hosts::new(settings.in_flight_max, settings.host_percent),
+            fair: RefCell::default(),
+            waiting: RefCell::new(waiting),
+            turns: Cell::new(0),
+            claiming: Cell::new(false),
+            bell,
+            settled: RefCell::default(),
+            settled_since: Cell::new(None),
+            handed: RefCell::default(),
+            commits: Cell::new(0),
+            failures: Cell::new(0),
+            ill_until: Cell::new(None),
+            permits,
+            broker,
+        })
+    }
+
+    /// Does what can be done now. Returns when to look again at the latest, if nobody rings before.
+    pub(super) fn turn(self: &Rc<Self>) -> Instant {
+        self.turns.set(self.turns.get().wrapping_add(1));
+        let mut next = Instant::now() + IDLE_MAX;
+        let mut sooner = |at: Option<Instant>| next = at.map_or(next, |at| next.min(at));
+        sooner(pump::pump(self));
+        sooner(claim::claim(self));
+        sooner(self.flush());
+        next
+    }
+
+    pub(super) async fn rung(&self) {
+        self.bell.notified().await;
+    }
+
+    pub(super) fn ring(&self) {
+        self.bell.notify_one();
+    }
+
+    /// Whether the store failed just now, and when it is tried again.
+    pub(super) fn ill_until(&self) -> Option<Instant> {
+        self.ill_until.get().filter(|until| *until > Instant::now())
+    }
+
+    pub(super) fn store_well(&self) {
+        self.failures.set(0);
+        self.ill_until.set(None);
+    }
+
+    pub(super) fn store_ill(&self, error: &StoreError) {
+        let failures = self.failures.get();
+        self.failures.set(failures.saturating_add(1));
+        let asked = match error {
+            StoreError::Unavailable { retry_after, .. } => retry_after.unwrap_or(Duration::ZERO),
+            StoreError::Full { .. } | StoreError::Damaged { .. } | StoreError::Fenced => {
+                Duration::ZERO
+            }
+        };
+        let wait = ILL_MIN.saturating_mul(1 << failures.min(10)).min(ILL_MAX);
+        self.ill_until.set(Some(Instant::now() + wait.max(asked)));
+    }
+
+    /// Takes up what is to be committed for a claim.
+    pub(super) fn settle(&self, claim: Claim, job: Job) {
+        let job = Rc::new(job);
+        self.settled.borrow_mut().push(Settled { claim, job });
+        if self.settled_since.get().is_none() {
+            self.settled_since.set(Some(Instant::now()));
+        }
+        self.ring();
+    }
+
+    /// Takes back what the store did not take.
+    pub(super) fn settle_again(&self, batch: Vec<Settled>) {
+        self.settled.borrow_mut().splice(0..0, batch);
+        self.settled_since.set(Some(Instant::now()));
+    }
+
+    /// Commits each of a batch for itself: one of them cannot be committed and must not hold up the others.
+    pub(super) fn settle_apart(self: &Rc<Self>, batch: Vec<Settled>) {
+        for settled in batch {
+            self.begin_commit(vec![settled]);
+        }
+    }
+
+    pub(super) fn commit_ended(&self) {
+        self.commits.set(self.commits.get() - 1);
+        self.ring();
+    }
+
+    /// Gives a claim back, due again at `at`.
+    pub(super) fn hand_back(&self, claim: Claim, at: Timestamp) {
+        self.handed.borrow_mut().push(HandBack { claim, at });
+        self.ring();
+    }
+
+    fn flush(self: &Rc<Self>) -> Option<Instant> {
+        let handed = std::mem::take(&mut *self.handed.borrow_mut());
+        if !handed.is_empty() {
+            actix_rt::spawn(settle::hand_back(self.clone(), handed));
+        }
+        if let Some(until) = self.ill_until() {
+            return Some(until);
+        }
+        let since = self.settled_since.get()?;
+        loop {
+            let mut settled = self.settled.borrow_mut();
+            let full = settled.len() >= BATCH_MAX;
+            let ripe = full || since.elapsed() >= BATCH_WAIT || self.is_idle();
+            if settled.is_empty() {
+                self.settled_since.set(None);
+                return None;
+            }
+            if !ripe {
+                return Some(since + BATCH_WAIT);
+            }
+            if self.commits.get() >= COMMITS_MAX {
+                // The end of one of them rings.
+                return None;
+            }
+            let count = settled.len().min(BATCH_MAX);
+            let batch = settled.drain(..count).collect();
+            drop(settled);
+            self.begin_commit(batch);
+        }
+    }
+
+    fn begin_commit(self: &Rc<Self>, batch: Vec<Settled>) {
+        self.commits.set(self.commits.get() + 1);
+        actix_rt::spawn(settle::commit(self.clone(), batch));
+    }
+
+    /// Whether nothing is on the wire that could be committed together with what has come back.
+    fn is_idle(&self) -> bool {
+        self.wire.available_permits() >= self.broker.settings.in_flight_max
+    }
+}

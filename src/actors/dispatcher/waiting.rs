@@ -1,0 +1,146 @@
+//! The claimed pushes of one app that wait for their moment on the wire: a tenth of a second's worth.
+
+use std::collections::VecDeque;
+
+use crate::domain::queue::Lane;
+
+/// Every so many picks the others go before the urgent ones, and re-pushes before first ones.
+const TENTH: u32 = 10;
+
+/// Pushes that wait, by kind; `W` is a claimed push.
+#[derive(Debug)]
+pub(super) struct Waiting<W> {
+    urgent: VecDeque<W>,
+    first: VecDeque<W>,
+    repush: VecDeque<W>,
+    picks: u32,
+}
+
+impl<W> Default for Waiting<W> {
+    fn default() -> Self {
+        Self {
+            urgent: VecDeque::new(),
+            first: VecDeque::new(),
+            repush: VecDeque::new(),
+            picks: 0,
+        }
+    }
+}
+
+impl<W> Waiting<W> {
+    /// Puts a push behind the others of its kind. Those of the timer lane are never sent, and belong nowhere here.
+    pub(super) fn push(&mut self, lane: Lane, work: W) {
+        self.queue(lane).push_back(work);
+    }
+
+    /// The kind that is next; `urgent_only` leaves the others.
+    pub(super) fn next(&self, urgent_only: bool) -> Option<Lane> {
+        let tenth = self.picks % TENTH == TENTH - 1;
+        let rest = match (self.first.is_empty(), self.repush.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(Lane::Repush),
+            (false, false) if self.picks % (TENTH * TENTH) >= TENTH * (TENTH - 1) => {
+                Some(Lane::Repush)
+            }
+            (false, _) => Some(Lane::Normal),
+        };
+        let rest = rest.filter(|_| !urgent_only);
+        match (self.urgent.is_empty(), rest) {
+            (true, rest) => rest,
+            (false, Some(rest)) if tenth => Some(rest),
+            (false, _) => Some(Lane::Urgent),
+        }
+    }
+
+    /// The first push of a kind.
+    pub(super) fn peek(&mut self, lane: Lane) -> Option<&mut W> {
+        self.queue(lane).front_mut()
+    }
+
+    /// Takes the first push of a kind.
+    pub(super) fn pop(&mut self, lane: Lane) -> Option<W> {
+        self.picks = self.picks.wrapping_add(1);
+        self.queue(lane).pop_front()
+    }
+
+    /// Puts the first push of a kind behind the others.
+    pub(super) fn rotate(&mut self, lane: Lane) {
+        let queue = self.queue(lane);
+        if let Some(work) = queue.pop_front() {
+            queue.push_back(work);
+        }
+    }
+
+    /// Takes everything.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = W> {
+        let urgent = self.urgent.drain(..);
+        urgent
+            .chain(self.first.drain(..))
+            .chain(self.repush.drain(..))
+    }
+
+    /// How many wait: urgent, first and repeated.
+    pub(super) fn len(&self) -> (usize, usize, usize) {
+        (self.urgent.len(), self.first.len(), self.repush.len())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == (0, 0, 0)
+    }
+
+    fn queue(&mut self, lane: Lane) -> &mut VecDeque<W> {
+        match lane {
+            Lane::Urgent => &mut self.urgent,
+            Lane::Normal | Lane::Bulk => &mut self.first,
+            Lane::Repush | Lane::Timer => &mut self.repush,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picks(waiting: &mut Waiting<u32>, n: usize) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for _ in 0..n {
+            let lane = waiting.next(false).unwrap();
+            waiting.pop(lane);
+            counts[match lane {
+                Lane::Urgent => 0,
+                Lane::Normal | Lane::Bulk => 1,
+                Lane::Repush | Lane::Timer => 2,
+            }] += 1;
+        }
+        counts
+    }
+
+    fn waiting(urgent: u32, first: u32, repush: u32) -> Waiting<u32> {
+        let mut waiting = Waiting::default();
+        for (lane, n) in [
+            (Lane::Urgent, urgent),
+            (Lane::Bulk, first),
+            (Lane::Repush, repush),
+        ] {
+            (0..n).for_each(|work| waiting.push(lane, work));
+        }
+        waiting
+    }
+
+    #[test]
+    fn urgent_ones_leave_a_tenth_for_the_others() {
+        assert_eq!(picks(&mut waiting(1_000, 1_000, 0), 1_000), [900, 100, 0]);
+    }
+
+    #[test]
+    fn first_ones_leave_a_tenth_for_repeated_ones() {
+        assert_eq!(picks(&mut waiting(0, 1_000, 1_000), 1_000), [0, 900, 100]);
+    }
+
+    #[test]
+    fn what_waits_alone_is_next() {
+        assert_eq!(picks(&mut waiting(0, 0, 3), 3), [0, 0, 3]);
+        assert_eq!(waiting(0, 1, 1).next(true), None);
+        assert_eq!(waiting(1, 1, 1).next(true), Some(Lane::Urgent));
+    }
+}

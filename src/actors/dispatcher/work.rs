@@ -1,0 +1,151 @@
+//! A claimed push on its way: looked at, sent or not, and settled.
+
+use std::{rc::Rc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+
+use super::hosts::{Host, Hosts};
+use crate::{
+    domain::{
+        ask::Class,
+        channel::Generation,
+        id::DeviceKey,
+        item::Lease,
+        queue::{Lane, Queue, place},
+        record::{DeviceRecord, codec},
+        transition::{Attempt, Step, Verdict, review},
+        wns::channel_uri::ChannelUri,
+    },
+    ports::{
+        queues::{Claimed, LEASE},
+        records::Stored,
+    },
+};
+
+/// Least part of a lease that must be left when an attempt starts: a request's timeout and the commit after it.
+const LEASE_LEFT_MIN: Duration = Duration::from_secs(20);
+
+/// A claim, until it is settled or given back. The permit travels with it.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// The device.
+    pub(super) key: DeviceKey,
+    /// The claim itself.
+    pub(super) lease: Lease,
+    /// The record that was claimed.
+    pub(super) stored: Stored,
+    /// When the push was due, to be given back to.
+    pub(super) due: Timestamp,
+    /// When an attempt may start at the latest.
+    pub(super) start_by: Instant,
+    /// Bounds what one dispatcher has claimed.
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+/// A push to be sent.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// The claim.
+    pub(super) claim: Claim,
+    /// The channel.
+    pub(super) uri: ChannelUri,
+    /// Which of the device's channels.
+    pub(super) generation: Generation,
+    /// Its host.
+    pub(super) host: Rc<Host>,
+    /// How urgent it is.
+    pub(super) class: Class,
+    /// When the last ask ends.
+    pub(super) deadline: Timestamp,
+}
+
+/// What is to be committed for a claim.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are attempts")]
+pub(super) enum Job {
+    /// What looking at it changes; with a wave no suspect is confirmed.
+    Review {
+        /// Whether a wave runs.
+        wave: bool,
+    },
+    /// What came of an attempt.
+    Attempt(Attempt),
+}
+
+/// What becomes of a claim at first sight.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are sent")]
+pub(super) enum Sorted {
+    /// It is to be sent.
+    Send(Lane, Work),
+    /// It is to be committed.
+    Commit(Claim, Job),
+    /// Its record cannot be read: it is left to its lease, and somebody has to look.
+    Damaged(codec::DamagedRecord),
+}
+
+/// Looks at a claim that was asked for at `asked`.
+pub(super) fn sort(
+    claimed: Claimed,
+    permit: OwnedSemaphorePermit,
+    context: (&Step<'_>, bool, Instant),
+    hosts: &Hosts,
+) -> Sorted {
+    let (step, wave, asked) = context;
+    let record = match codec::decode(&claimed.stored.bytes) {
+        Ok(record) => record,
+        Err(error) => return Sorted::Damaged(error),
+    };
+    let queue = &claimed.lease.queue;
+    let due = place(&queue.tenant, &record).map_or(step.now, |due| due.at);
+    let class = record
+        .push
+        .as_ref()
+        .and_then(|push| push.lead())
+        .map_or(Class::Bulk, |ask| ask.class);
+    let (lane, target) = (queue.lane, target(step, &record, queue, wave));
+    let claim = Claim {
+        key: claimed.key,
+        lease: claimed.lease,
+        stored: claimed.stored,
+        due,
+        start_by: asked + LEASE.saturating_sub(LEASE_LEFT_MIN),
+        _permit: permit,
+    };
+    match target {
+        Some((uri, generation, deadline)) => {
+            let host = hosts.get(uri.host());
+            Sorted::Send(
+                lane,
+                Work {
+                    claim,
+                    uri,
+                    generation,
+                    host,
+                    class,
+                    deadline,
+                },
+            )
+        }
+        None => Sorted::Commit(claim, Job::Review { wave }),
+    }
+}
+
+/// Where to send, if the push is to be sent: the channel, and when the last ask that may send ends.
+fn target(
+    step: &Step<'_>,
+    record: &DeviceRecord,
+    queue: &Queue,
+    wave: bool,
+) -> Option<(ChannelUri, Generation, Timestamp)> {
+    // What the look changes is decided again when the attempt is settled.
+    let mut seen = record.clone();
+    let (verdict, _) = review(step, &mut seen, queue, wave);
+    if verdict == Verdict::Commit {
+        return None;
+    }
+    let channel = record.channel.as_ref()?;
+    let asks = record.push.as_ref()?.asks.iter().filter(|ask| !ask.held);
+    let deadline = asks.map(|ask| ask.deadline).max()?;
+    Some((channel.uri.clone(), channel.generation, deadline))
+}

@@ -1,0 +1,375 @@
+//! Which queues are due: one view for all dispatchers, kept from what the store announces.
+//!
+//! The store is always right; this only says where it is worth asking. An entry that claims find exhausted is dropped until
+//! the store announces it again or is asked anew, and no announcement that comes during a claim is lost. While one dispatcher
+//! claims from a queue, the others leave it alone, unless it has shown to hold more than one claim takes.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::domain::queue::Queue;
+
+/// Queues looked at for one plan.
+const OFFERS_MAX: usize = 2_048;
+
+/// Where a queue belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which of the broker's apps.
+    pub app: usize,
+    /// The tenant's weight.
+    pub share: u32,
+}
+
+/// A queue that is due.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The queue.
+    pub queue: Arc<Queue>,
+    /// Where it belongs.
+    pub place: Place,
+}
+
+/// What a claim found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// As much as was asked for: there may be more.
+    Full,
+    /// All that was due.
+    Exhausted,
+}
+
+/// The view.
+pub struct ReadyView {
+    inner: Mutex<Inner>,
+    version: AtomicU64,
+    bells: Vec<Arc<Notify>>,
+    next_bell: AtomicUsize,
+    stale: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: HashMap<Arc<Queue>, Entry>,
+    by_time: BTreeSet<(Timestamp, Arc<Queue>)>,
+    announcements: u64,
+}
+
+struct Entry {
+    earliest: Timestamp,
+    place: Place,
+    /// The announcement that set `earliest`.
+    announced: u64,
+    claims: u32,
+    deep: bool,
+}
+
+/// A claim that is under way on a queue; ends when dropped, whatever becomes of it.
+pub struct Claiming {
+    view: Arc<ReadyView>,
+    queue: Arc<Queue>,
+    /// The last announcement when it began.
+    since: u64,
+    found: Option<Found>,
+}
+
+impl ReadyView {
+    /// An empty view for so many dispatchers.
+    #[must_use]
+    pub fn new(dispatchers: usize) -> Arc<Self> {
+        let bells = (0..dispatchers.max(1))
+            .map(|_| Arc::new(Notify::new()))
+            .collect();
+        Arc::new(Self {
+            inner: Mutex::default(),
+            version: AtomicU64::new(0),
+            bells,
+            next_bell: AtomicUsize::new(0),
+            stale: Notify::new(),
+        })
+    }
+
+    /// What wakes dispatcher `number`.
+    #[must_use]
+    pub fn bell(&self, number: usize) -> Arc<Notify> {
+        self.bells[number % self.bells.len()].clone()
+    }
+
+    /// Wakes every dispatcher.
+    pub fn ring_all(&self) {
+        for bell in &self.bells {
+            bell.notify_one();
+        }
+    }
+
+    /// Rises with each change.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The store announced that `queue` is first due at `earliest`. Wakes one dispatcher.
+    pub fn announce(&self, queue: Queue, earliest: Timestamp, place: Place) {
+        let mut inner = self.inner();
+        inner.announcements += 1;
+        let announced = inner.announcements;
+        let queue = Arc::new(queue);
+        inner.set(&queue, earliest, place, announced);
+        drop(inner);
+        self.version.fetch_add(1, Ordering::Release);
+        let turn = self.next_bell.fetch_add(1, Ordering::Relaxed);
+        self.bells[turn % self.bells.len()].notify_one();
+    }
+
+    /// Begins a new look at the store: give the answer to [`ReadyView::replace`].
+    #[must_use]
+    pub fn look(&self) -> u64 {
+        self.inner().announcements
+    }
+
+    /// Replaces everything by what the store answered to a question asked at `look`, save what it announced since.
+    pub fn replace(&self, look: u64, ready: Vec<(Queue, Timestamp, Place)>) {
+        let mut inner = self.inner();
+        let mut old = std::mem::take(&mut inner.entries);
+        inner.by_time.clear();
+        for (queue, earliest, place) in ready {
+            let queue = Arc::new(queue);
+            inner.set(&queue, earliest, place, look);
+        }
+        for (queue, entry) in old.drain() {
+            if entry.announced > look {
+                inner.set(&queue, entry.earliest, entry.place, entry.announced);
+            }
+            if let Some(new) = inner.entries.get_mut(&queue) {
+                (new.claims, new.deep) = (entry.claims, entry.deep);
+            }
+        }
+        drop(inner);
+        self.version.fetch_add(1, Ordering::Release);
+        self.ring_all();
+    }
+
+    /// The queues that are due at `now` and free to be claimed from, longest due first, and when the next one is.
+    #[must_use]
+    pub fn due(&self, now: Timestamp) -> (Vec<Offer>, Option<Timestamp>) {
+        let inner = self.inner();
+        let mut offers = Vec::new();
+        for (earliest, queue) in &inner.by_time {
+            if *earliest > now {
+                return (offers, Some(*earliest));
+            }
+            let Some(entry) = inner.entries.get(queue) else {
+                continue;
+            };
+            if entry.claims == 0 || entry.deep {
+                offers.push(Offer {
+                    queue: queue.clone(),
+                    place: entry.place,
+                });
+            }
+            if offers.len() >= OFFERS_MAX {
+                break;
+            }
+        }
+        (offers, None)
+    }
+
+    /// Begins a claim on `queue`.
+    #[must_use]
+    pub fn claiming(self: &Arc<Self>, queue: &Arc<Queue>) -> Claiming {
+        let mut inner = self.inner();
+        let since = inner.announcements;
+        if let Some(entry) = inner.entries.get_mut(queue) {
+            entry.claims += 1;
+        }
+        Claiming {
+            view: self.clone(),
+            queue: queue.clone(),
+            since,
+            found: None,
+        }
+    }
+
+    /// Waits until somebody has found a queue exhausted, so that its next time is not known.
+    pub async fn stale(&self) {
+        self.stale.notified().await;
+    }
+
+    fn end(&self, claiming: &Claiming) {
+        let mut inner = self.inner();
+        let Some(entry) = inner.entries.get_mut(&claiming.queue) else {
+            return;
+        };
+        entry.claims = entry.claims.saturating_sub(1);
+        let announced = entry.announced > claiming.since;
+        let more = match claiming.found {
+            Some(Found::Full) => {
+                entry.deep = true;
+                true
+            }
+            Some(Found::Exhausted) if !announced => {
+                let key = (entry.earliest, claiming.queue.clone());
+                inner.by_time.remove(&key);
+                inner.entries.remove(&claiming.queue);
+                self.stale.notify_one();
+                false
+            }
+            Some(Found::Exhausted) => {
+                entry.deep = false;
+                true
+            }
+            None => true,
+        };
+        drop(inner);
+        self.version.fetch_add(1, Ordering::Release);
+        if more {
+            self.ring_all();
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn set(&mut self, queue: &Arc<Queue>, earliest: Timestamp, place: Place, announced: u64) {
+        let Some(entry) = self.entries.get_mut(queue) else {
+            self.by_time.insert((earliest, queue.clone()));
+            let entry = Entry {
+                earliest,
+                place,
+                announced,
+                claims: 0,
+                deep: false,
+            };
+            self.entries.insert(queue.clone(), entry);
+            return;
+        };
+        (entry.place, entry.announced) = (place, announced);
+        // What is known to be overdue stays so until a claim has looked.
+        if earliest < entry.earliest {
+            self.by_time.remove(&(entry.earliest, queue.clone()));
+            entry.earliest = earliest;
+            self.by_time.insert((earliest, queue.clone()));
+        }
+    }
+}
+
+impl Claiming {
+    /// Notes what the claim found.
+    pub fn found(mut self, found: Found) {
+        self.found = Some(found);
+    }
+
+    /// The queue.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+impl Drop for Claiming {
+    fn drop(&mut self) {
+        self.view.end(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        id::TenantId,
+        queue::{Flow, Lane},
+    };
+
+    const PLACE: Place = Place { app: 0, share: 1 };
+
+    fn queue(tenant: &str) -> Queue {
+        Queue {
+            tenant: TenantId::new(tenant).unwrap(),
+            lane: Lane::Normal,
+            flow: Flow::Direct,
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn due(view: &ReadyView, seconds: i64) -> Vec<String> {
+        let (offers, _) = view.due(at(seconds));
+        offers
+            .iter()
+            .map(|offer| offer.queue.tenant.to_string())
+            .collect()
+    }
+
+    fn view(queues: &[(&str, i64)]) -> Arc<ReadyView> {
+        let view = ReadyView::new(2);
+        for (tenant, earliest) in queues {
+            view.announce(queue(tenant), at(*earliest), PLACE);
+        }
+        view
+    }
+
+    #[test]
+    fn queues_are_offered_when_they_are_due_longest_due_first() {
+        let view = view(&[("b", 20), ("a", 10), ("c", 30)]);
+        assert_eq!(due(&view, 9), [""; 0]);
+        assert_eq!(due(&view, 20), ["a", "b"]);
+        assert_eq!(view.due(at(20)).1, Some(at(30)));
+    }
+
+    #[test]
+    fn a_queue_that_is_being_claimed_is_left_alone_until_it_shows_to_be_deep() {
+        let view = view(&[("a", 0)]);
+        let first = view.claiming(&Arc::new(queue("a")));
+        assert_eq!(due(&view, 1), [""; 0]);
+        first.found(Found::Full);
+        let _second = view.claiming(&Arc::new(queue("a")));
+        assert_eq!(due(&view, 1), ["a"]);
+    }
+
+    #[test]
+    fn an_exhausted_queue_is_dropped_until_it_is_announced_again() {
+        let view = view(&[("a", 0)]);
+        view.claiming(&Arc::new(queue("a"))).found(Found::Exhausted);
+        assert_eq!(due(&view, 100), [""; 0]);
+        view.announce(queue("a"), at(50), PLACE);
+        assert_eq!(due(&view, 100), ["a"]);
+    }
+
+    #[test]
+    fn an_announcement_during_a_claim_is_not_lost() {
+        let view = view(&[("a", 0)]);
+        let claiming = view.claiming(&Arc::new(queue("a")));
+        view.announce(queue("a"), at(5), PLACE);
+        claiming.found(Found::Exhausted);
+        assert_eq!(due(&view, 5), ["a"]);
+    }
+
+    #[test]
+    fn a_claim_that_came_to_nothing_leaves_the_queue_due() {
+        let view = view(&[("a", 0)]);
+        drop(view.claiming(&Arc::new(queue("a"))));
+        assert_eq!(due(&view, 0), ["a"]);
+    }
+
+    #[test]
+    fn a_new_look_replaces_all_but_what_was_announced_since() {
+        let view = view(&[("old", 0), ("kept", 0)]);
+        let look = view.look();
+        view.announce(queue("new"), at(1), PLACE);
+        view.replace(look, vec![(queue("kept"), at(2), PLACE)]);
+        assert_eq!(due(&view, 9), ["new", "kept"]);
+    }
+}

@@ -1,0 +1,335 @@
+//! A broker put together: the only place where adapters and actors meet.
+
+pub mod check;
+mod directory;
+mod listeners;
+mod outbound;
+mod status;
+mod stores;
+mod watch;
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use actix::Addr;
+use bytes::Bytes;
+use jiff::tz::TimeZone;
+
+use self::{
+    directory::TenantDirectory,
+    listeners::{Listeners, Servers},
+    outbound::Outbound,
+    status::Standing,
+    watch::Watchman,
+};
+use crate::{
+    actors::{
+        self, ActorSet, Deps, DispatchSettings, Placement, WnsFactory,
+        campaign_runner::CampaignRunner,
+    },
+    adapters::{
+        clock::SystemClock,
+        wns::{ClientError, sender::WnsSender},
+    },
+    api,
+    config::Config,
+    ports::{
+        Store,
+        clock::Clock,
+        documents::{Precondition, Put},
+        error::StoreError,
+        wns::Wns,
+    },
+    service::{campaign::Campaigns, desk::Desk, status::BrokerStatus, tenants::Tenants},
+    telemetry::{ActorKind, Telemetry, install_panic_hook},
+};
+
+pub use stores::OpenStoreError;
+
+/// The document that keeps the key under which channel URIs are hashed for people.
+const URI_KEY_DOCUMENT: &str = "broker/uri-key";
+/// How long the report of a campaign is kept after its end.
+const REPORT_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Length of that key.
+const URI_KEY_BYTES: usize = 32;
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    OpenStore(#[from] OpenStoreError),
+    /// The store failed while the broker was put together.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} (server.listen): {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The HTTP client cannot be made as configured.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A file that the configuration names cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The configuration contradicts itself in a way that only shows here.
+    #[error("the configuration cannot be used: {0}")]
+    Config(String),
+}
+
+/// A running broker. It must be made and kept on a thread with an actix system.
+pub struct Broker {
+    address: SocketAddr,
+    actors: Rc<ActorSet>,
+    _runner: Addr<CampaignRunner>,
+    state: Arc<api::State>,
+    servers: Servers,
+    store: Arc<dyn Store>,
+    telemetry: Telemetry,
+    watch: Arc<Watchman>,
+    drain_timeout: Duration,
+}
+
+impl Broker {
+    /// Opens the store, starts the actors and listens. It answers requests when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`] says what has to be mended.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let telemetry = Telemetry::new(config.log.failure_interval);
+        install_panic_hook(telemetry.clone());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // Before the store is opened: a second broker on one machine fails here, whatever its store.
+        let listeners = Listeners::bind(&config)?;
+        let store = stores::open(&config.store, &clock, &telemetry).await?;
+        let ground = Ground::new(&config, store.clone(), clock, telemetry.clone()).await?;
+        let actors = Rc::new(ground.actors(&config).await?);
+        let (state, runner) = ground.api(&config, &actors);
+        let address = listeners.address();
+        let servers = listeners.serve(&state, &config)?;
+        let health = store.probe().await?;
+        telemetry.started(address, &health.description);
+        let advice = config.advice(ground.desk.clock.now().to_zoned(TimeZone::UTC).date());
+        health
+            .warnings
+            .iter()
+            .chain(&advice)
+            .for_each(|a| telemetry.advised(a));
+        Ok(Self {
+            address,
+            actors,
+            _runner: runner,
+            state,
+            servers,
+            store,
+            telemetry,
+            watch: ground.watch,
+            drain_timeout: config.server.drain_timeout,
+        })
+    }
+
+    /// The address listened on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until an actor cannot be kept alive; gives its name. The process must end then, so that its service manager
+    /// starts it anew.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn failed(&self) -> &'static str {
+        self.watch.gave_up().await
+    }
+
+    /// Stops in order: no new requests, what is on the wire is settled, the store is closed. Bounded by the drain timeout.
+    /// Returns how many claims were left; they are due again when the broker starts.
+    pub async fn drain(self) -> usize {
+        self.telemetry.draining(self.drain_timeout);
+        self.state.close();
+        let (unsettled, ()) =
+            tokio::join!(self.actors.drain(self.drain_timeout), self.servers.stop());
+        self.actors.stop();
+        if let Err(error) = self.store.close().await {
+            self.telemetry
+                .advised(&format!("the store was not closed in order: {error}"));
+        }
+        self.telemetry.stopped(unsettled);
+        unsettled
+    }
+}
+
+/// What everything in a broker stands on.
+struct Ground {
+    desk: Desk,
+    tenants: Arc<Tenants>,
+    watch: Arc<Watchman>,
+    uri_key: Vec<u8>,
+}
+
+impl Ground {
+    async fn new(
+        config: &Config,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        telemetry: Telemetry,
+    ) -> Result<Self, StartError> {
+        let uri_key = uri_key(&*store).await?;
+        let ids = config.apps.iter().map(|app| app.id.clone()).collect();
+        let tenants = Tenants::new(store.clone(), configured_tenants(config), ids);
+        let watch = Arc::new(Watchman::new(telemetry.clone()));
+        let rules = Arc::new(config.rules());
+        let desk = Desk {
+            store,
+            clock,
+            rules,
+            telemetry,
+        };
+        Ok(Self {
+            desk,
+            tenants: Arc::new(tenants),
+            watch,
+            uri_key,
+        })
+    }
+
+    async fn actors(&self, config: &Config) -> Result<ActorSet, StartError> {
+        let desk = &self.desk;
+        let outbound = Outbound::new(config, &desk.clock)?;
+        let deps = Deps {
+            store: desk.store.clone(),
+            clock: desk.clock.clone(),
+            telemetry: desk.telemetry.clone(),
+            directory: Arc::new(TenantDirectory(self.tenants.clone())),
+            apps: outbound.sources(config)?,
+            wns: sender(&outbound, config)?,
+            watch: self.watch.clone(),
+        };
+        let settings = dispatch_settings(config, &self.uri_key);
+        let rules = desk.rules.as_ref().clone();
+        Ok(actors::start(settings, rules, deps, Placement::Arbiters).await)
+    }
+
+    fn api(&self, config: &Config, actors: &ActorSet) -> (Arc<api::State>, Addr<CampaignRunner>) {
+        let (desk, broker) = (&self.desk, actors.broker());
+        let telemetry = &desk.telemetry;
+        let status: Arc<dyn BrokerStatus> = Arc::new(Standing::new(
+            broker.clone(),
+            telemetry.clone(),
+            self.watch.clone(),
+        ));
+        let campaigns = Campaigns::new(desk.clone(), self.tenants.clone(), status.clone());
+        let runner = CampaignRunner {
+            campaigns: campaigns.clone(),
+            broker: broker.settings.broker.clone(),
+            retention: REPORT_RETENTION,
+            metrics: telemetry.actor(ActorKind::CampaignRunner, tokio::time::Instant::now()),
+        };
+        let parts = api::Parts {
+            desk: desk.clone(),
+            tenants: self.tenants.clone(),
+            campaigns,
+            pfns: pfns(config),
+            hosts: config.wns.hosts.clone(),
+            uri_key: self.uri_key.clone(),
+            keys: config.keys.clone(),
+            status,
+            metrics: Arc::new(status::Metrics(telemetry.clone())),
+            settings: api_settings(config),
+        };
+        (api::State::new(parts), runner.start(self.watch.clone()))
+    }
+}
+
+/// The key for the hashes that stand for channel URIs: made once for each store, so that a hash means the same on all
+/// brokers and after a restart.
+async fn uri_key(store: &dyn Store) -> Result<Vec<u8>, StoreError> {
+    if let Some(kept) = store.get(URI_KEY_DOCUMENT).await? {
+        return Ok(kept.bytes.to_vec());
+    }
+    let mut key = [0; URI_KEY_BYTES];
+    rand::Rng::fill_bytes(&mut rand::rng(), &mut key);
+    match store
+        .put(
+            URI_KEY_DOCUMENT,
+            Bytes::copy_from_slice(&key),
+            Precondition::Absent,
+            None,
+        )
+        .await?
+    {
+        Put::Done(_) => Ok(key.to_vec()),
+        Put::Conflict(kept) => Ok(kept.map_or_else(|| key.to_vec(), |d| d.bytes.to_vec())),
+    }
+}
+
+fn configured_tenants(config: &Config) -> Vec<crate::service::tenants::Tenant> {
+    let tenant = |t: &crate::config::Tenant| crate::service::tenants::Tenant {
+        id: t.id.clone(),
+        app: t.app.clone(),
+        share: t.share,
+    };
+    config.tenants.iter().map(tenant).collect()
+}
+
+fn pfns(config: &Config) -> std::collections::HashMap<crate::domain::id::AppId, String> {
+    let named = config
+        .apps
+        .iter()
+        .filter_map(|app| Some((app.id.clone(), app.pfn.as_ref()?.as_str().to_owned())));
+    named.collect()
+}
+
+fn sender(outbound: &Outbound, config: &Config) -> Result<WnsFactory, StartError> {
+    let (clients, hosts) = (outbound.clients.clone(), config.wns.hosts.clone());
+    // Made once here, so that a configuration that the library refuses is found before anything runs.
+    drop(WnsSender::new(clients.clone(), hosts.clone())?);
+    Ok(Arc::new(move || {
+        let sender = WnsSender::new(clients.clone(), hosts.clone());
+        let sender: Rc<dyn Wns> = Rc::new(sender.expect("the same sender was made at the start"));
+        sender
+    }))
+}
+
+fn dispatch_settings(config: &Config, uri_key: &[u8]) -> DispatchSettings {
+    let limits = &config.limits;
+    let broker = uuid::Uuid::new_v4().simple().to_string();
+    let mut settings = DispatchSettings::new(broker, Arc::from(uri_key));
+    if let Some(dispatchers) = limits.dispatchers {
+        settings.dispatchers = dispatchers as usize;
+    }
+    settings.in_flight_max = limits.in_flight_max as usize;
+    settings.host_percent = limits.in_flight_host_percent as usize;
+    settings.urgent_percent = limits.in_flight_urgent_percent as usize;
+    settings.payload = config.wns.payload.clone();
+    settings.priority = config.wns.priority;
+    settings
+}
+
+fn api_settings(config: &Config) -> api::Settings {
+    api::Settings {
+        requests_max: config.server.requests_max as usize,
+        body_bytes_max: config.server.body_bytes_max as usize,
+        line_bytes_max: config.server.line_bytes_max as usize,
+        push_deadline: config.limits.push_deadline,
+        deadline_max: config.limits.deadline_max,
+    }
+}
+
+fn listening(config: &Config) -> api::server::Listening {
+    api::server::Listening {
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        connections_max: config.server.connections_max as usize,
+        header_timeout: config.server.header_timeout,
+        drain_timeout: config.server.drain_timeout,
+    }
+}

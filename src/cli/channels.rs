@@ -1,0 +1,155 @@
+//! `reveille channels`: register channels from files, and look at them.
+
+use std::{io::IsTerminal, path::PathBuf};
+
+use clap::{Args, Subcommand};
+use futures_util::TryStreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::{Body, Method};
+use serde_json::Value;
+use tokio_util::io::ReaderStream;
+
+use super::{
+    Exit, Failure,
+    client::{Api, ServerArgs},
+    print, print_json,
+};
+
+/// Register channels from files, and see how they are.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ChannelsArgs {
+    #[command(subcommand)]
+    command: ChannelsCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum ChannelsCommand {
+    Import(ImportArgs),
+    Stats(StatsArgs),
+}
+
+/// Register the channels in files of lines such as {"device": "d1", "uri": "https://…"}.
+///
+/// Files are streamed, whatever their size; a bad line is reported by its number and does not stop the others.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ImportArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// NDJSON files, or - for standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print one JSON object a file
+    #[arg(long)]
+    json: bool,
+}
+
+/// Print how many channels are live, silent, suspect and dead.
+#[derive(Args, Clone, Debug)]
+pub(super) struct StatsArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: ChannelsArgs) -> Result<Exit, Failure> {
+    match args.command {
+        ChannelsCommand::Import(args) => import_all(&args).await,
+        ChannelsCommand::Stats(args) => stats(&args).await,
+    }
+}
+
+async fn import_all(args: &ImportArgs) -> Result<Exit, Failure> {
+    let api = Api::new(&args.server)?;
+    let mut exit = Exit::Done;
+    for file in &args.files {
+        let answer = import(&api, file, args.json).await?;
+        if args.json {
+            print_json(&answer)?;
+        } else {
+            show(&file.display().to_string(), &answer)?;
+        }
+        if answer["refused"].as_u64() != Some(0) {
+            exit = Exit::Partly;
+        }
+    }
+    Ok(exit)
+}
+
+async fn import(api: &Api, file: &PathBuf, quiet: bool) -> Result<Value, Failure> {
+    let unreadable = |error: std::io::Error| {
+        Failure::new(
+            Exit::Usage,
+            format!("cannot read {}: {error}", file.display()),
+        )
+    };
+    let (body, bar) = if file.as_os_str() == "-" {
+        let bar = bar(None, quiet);
+        (progress_body(tokio::io::stdin(), &bar), bar)
+    } else {
+        let open = tokio::fs::File::open(file).await.map_err(unreadable)?;
+        let bar = bar(
+            Some(open.metadata().await.map_err(unreadable)?.len()),
+            quiet,
+        );
+        (progress_body(open, &bar), bar)
+    };
+    let request = api
+        .request(Method::POST, "/channels")
+        .header("content-type", "application/x-ndjson");
+    let answer = api.call(request.body(body)).await;
+    bar.finish_and_clear();
+    answer
+}
+
+fn bar(bytes: Option<u64>, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    match bytes {
+        Some(bytes) => ProgressBar::new(bytes).with_style(style),
+        None => ProgressBar::new_spinner(),
+    }
+}
+
+fn progress_body(reader: impl tokio::io::AsyncRead + Send + 'static, bar: &ProgressBar) -> Body {
+    let bar = bar.clone();
+    let chunks = ReaderStream::with_capacity(reader, 64 * 1024);
+    Body::wrap_stream(chunks.inspect_ok(move |chunk| bar.inc(chunk.len() as u64)))
+}
+
+fn show(file: &str, answer: &Value) -> Result<(), Failure> {
+    let count = |name: &str| answer[name].as_u64().unwrap_or(0);
+    print(format_args!(
+        "{file}: registered {}, unchanged {}, refused {}",
+        count("registered"),
+        count("unchanged"),
+        count("refused")
+    ))?;
+    for error in answer["errors"].as_array().into_iter().flatten() {
+        let line = error["line"].as_u64().unwrap_or(0);
+        print(format_args!(
+            "  line {line}: {}",
+            error["detail"].as_str().unwrap_or("")
+        ))?;
+    }
+    Ok(())
+}
+
+async fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
+    let api = Api::new(&args.server)?;
+    let tenant = api.call(api.request(Method::GET, "")).await?;
+    let channels = &tenant["devices"];
+    if args.json {
+        print_json(channels)?;
+        return Ok(Exit::Done);
+    }
+    for (state, count) in channels.as_object().into_iter().flatten() {
+        print(format_args!("{state:<10}{count:>12}"))?;
+    }
+    Ok(Exit::Done)
+}

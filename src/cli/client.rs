@@ -1,0 +1,129 @@
+//! Commands that speak to a running broker through its API.
+
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
+use serde_json::Value;
+
+use super::{Exit, Failure};
+use crate::domain::id::TenantId;
+
+/// Longest time to open a connection to the broker.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most of an error answer that is read, in bytes.
+const PROBLEM_BYTES_MAX: usize = 64 * 1024;
+
+/// Which broker, and whose devices.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ServerArgs {
+    /// Base URL of the broker's API
+    #[arg(
+        long,
+        env = "REVEILLE_URL",
+        default_value = "http://127.0.0.1:8470",
+        value_name = "URL"
+    )]
+    server: String,
+    /// API key, if the broker wants one; better given in the environment than on the command line
+    #[arg(
+        long,
+        env = "REVEILLE_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    key: Option<String>,
+    /// Tenant whose devices are meant
+    #[arg(long, short, env = "REVEILLE_TENANT")]
+    tenant: TenantId,
+}
+
+/// A caller of the API.
+pub(super) struct Api {
+    http: Client,
+    base: String,
+    key: Option<String>,
+}
+
+impl Api {
+    pub(super) fn new(args: &ServerArgs) -> Result<Self, Failure> {
+        let http = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .build()
+            .map_err(|error| Failure::new(Exit::Failed, format!("no HTTP client: {error}")))?;
+        let base = format!(
+            "{}/v1/tenants/{}",
+            args.server.trim_end_matches('/'),
+            args.tenant
+        );
+        Ok(Self {
+            http,
+            base,
+            key: args.key.clone(),
+        })
+    }
+
+    /// A request below the tenant, such as `/pushes`.
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    /// Sends a request; gives the JSON answer, or the problem that the broker states.
+    pub(super) async fn call(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(refused(answer).await);
+        }
+        let bytes = answer.bytes().await.map_err(unreachable)?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                format!("{status}, but the answer is not JSON: {error}"),
+            )
+        })
+    }
+}
+
+fn unreachable(error: reqwest::Error) -> Failure {
+    let reason =
+        std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    Failure::new(
+        Exit::Unreachable,
+        format!("the broker cannot be reached: {reason}"),
+    )
+}
+
+async fn refused(answer: Response) -> Failure {
+    let status = answer.status();
+    let exit = match status {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Exit::Unreachable,
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_FOUND => {
+            Exit::Usage
+        }
+        _ => Exit::Failed,
+    };
+    let bytes = answer.bytes().await.unwrap_or_default();
+    let problem: Value =
+        serde_json::from_slice(&bytes[..bytes.len().min(PROBLEM_BYTES_MAX)]).unwrap_or_default();
+    let detail = problem["detail"]
+        .as_str()
+        .or_else(|| problem["title"].as_str());
+    let mut message = format!("the broker answered {status}");
+    if let Some(detail) = detail {
+        message = format!("{message}: {detail}");
+    }
+    for error in problem["errors"].as_array().into_iter().flatten().take(10) {
+        let (at, why) = (
+            error["pointer"].as_str().unwrap_or(""),
+            error["detail"].as_str().unwrap_or(""),
+        );
+        message = format!("{message}\n  {at}: {why}");
+    }
+    Failure::new(exit, message)
+}

@@ -1,0 +1,56 @@
+//! The shape of the command line.
+
+use clap::CommandFactory;
+
+use super::*;
+
+const WIDTH: usize = 100;
+
+#[test]
+fn the_declarations_are_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_help_changes_only_on_purpose() {
+    let help = Cli::command().term_width(WIDTH).render_long_help();
+    let mut text = help.to_string();
+    for path in [&["check"][..], &["key"], &["key", "new"], &["completions"]] {
+        let mut root = Cli::command().term_width(WIDTH);
+        root.build();
+        let mut command = &mut root;
+        for name in path {
+            command = command.find_subcommand_mut(name).unwrap();
+        }
+        text.push_str(&format!(
+            "\n=== {}\n{}",
+            path.join(" "),
+            command.render_long_help()
+        ));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn exit_codes_are_those_of_the_help() {
+    let codes = [
+        Exit::Done,
+        Exit::Failed,
+        Exit::Usage,
+        Exit::Partly,
+        Exit::Unreachable,
+    ];
+    let words = [
+        "done",
+        "failed",
+        "wrong usage",
+        "done in part",
+        "unreachable",
+    ];
+    for (exit, words) in codes.into_iter().zip(words) {
+        assert!(
+            AFTER_HELP.contains(&format!("{} {words}", exit as u8)),
+            "{exit:?}"
+        );
+    }
+}

@@ -1,0 +1,113 @@
+// What is wrong right now, in plain words, worst first. A pure function of what the broker says.
+
+import { ago, duration, moment, number, percent, words } from "./format.js";
+import { samples, sum } from "./metrics.js";
+
+const OLD_SECONDS = 300;
+const FAR_TOO_OLD_SECONDS = 3600;
+const FROZEN_SECONDS = 60;
+const SECRET_DAYS = 14;
+const DEAD_SHARE = 0.1;
+const DEAD_LEAST = 20;
+const LAG_SECONDS = 300;
+
+const HOLDS = {
+  wave: "WNS refused many channels at once, which looks like a fault of the app and not of the devices; no channel was declared dead for it",
+  token_refused: "WNS refuses even fresh access tokens",
+  domain_blocked: "WNS says that it blocks this sender",
+  outage: "WNS does not answer",
+};
+
+/** `look` is `{ready, apps, tenant, campaigns, metrics}`; what could not be seen is null. */
+export function problems(look) {
+  const found = [...ofBroker(look), ...look.apps.flatMap((app) => ofApp(app, look.metrics)), ...ofTenants(look), ...ofCampaigns(look)];
+  const order = { critical: 0, warning: 1 };
+  return found.sort((a, b) => order[a.severity] - order[b.severity]);
+}
+
+const critical = (subject, text, runbook) => ({ severity: "critical", subject, text, runbook });
+const warning = (subject, text, runbook) => ({ severity: "warning", subject, text, runbook });
+
+function ofBroker({ ready, metrics }) {
+  const found = [];
+  for (const part of (ready && ready.components) || []) {
+    const detail = (part.detail || []).join("; ");
+    if (part.name === "store" && part.status === "failed") {
+      found.push(critical("The store is away", `${detail}. Nothing new is accepted; what was accepted is safe.`, "ReveilleStoreErrors"));
+    } else if (part.name === "store" && part.status === "degraded") {
+      found.push(warning("The store warns", `${detail}.`, "ReveilleStoreErrors"));
+    } else if (part.status === "failed") {
+      found.push(critical(part.name, `has failed: ${detail || "no detail"}.`, "ReveilleActorRestartLoop"));
+    }
+  }
+  if (found.length === 0 && ready && ready.status === "not_ready") {
+    found.push(critical("The broker is not ready", "it does not take work.", "ReveilleDown"));
+  }
+  for (const { labels, value } of samples(metrics, "reveille_actor_progress_age_seconds")) {
+    if (value > FROZEN_SECONDS) {
+      found.push(critical(words(labels.actor), `has not moved for ${duration(value)}.`, "ReveilleActorFrozen"));
+    }
+  }
+  return found;
+}
+
+function ofApp(app, metrics) {
+  const found = [];
+  const hold = app.holds[0];
+  const until = hold && hold.until ? ` One request is tried ${ago(hold.until)}.` : "";
+  if (app.state === "stopped") {
+    const said = app.token.detail ? `: ${app.token.detail}` : "";
+    found.push(critical(`${app.app} is stopped`, `the token endpoint refuses its credential${said}. Nothing is sent until the secret is mended.`, "ReveilleAppStopped"));
+  } else if (app.state === "held") {
+    const why = hold ? HOLDS[hold.reason] || words(hold.reason) : "WNS does not answer";
+    const runbook = app.breaker === "open" || (hold && hold.reason === "outage") ? "ReveilleWnsOutage" : "ReveilleAppHeld";
+    found.push(critical(`${app.app} is held`, `${why}.${until}`, runbook));
+  } else if (app.state === "throttled") {
+    found.push(warning(`WNS throttles ${app.app}`, `nothing is sent until ${moment(app.throttled_until)}, then more slowly. It needs no help.`, "ReveilleAppThrottled"));
+  } else if (app.state === "paused") {
+    const why = app.paused.reason ? `: “${app.paused.reason}”` : "";
+    found.push(warning(`${app.app} is paused by hand`, `since ${moment(app.paused.since)}${why}. Deadlines run on.`, "ReveilleAppPausedByHand"));
+  } else if (app.token.state === "unavailable") {
+    const said = app.token.detail ? `: ${app.token.detail}` : "";
+    found.push(warning(`No new token for ${app.app}`, `the token endpoint does not answer${said}.`, "ReveilleTokenEndsSoon"));
+  }
+  for (const { value } of samples(metrics, "reveille_secret_expiry_timestamp_seconds", { app: app.app })) {
+    const days = (value - Date.now() / 1000) / 86400;
+    if (value > 0 && days < SECRET_DAYS) {
+      const when = days < 0 ? "has expired" : `expires in ${duration(days * 86400)}`;
+      found.push((days < 2 ? critical : warning)(`The secret of ${app.app}`, `${when}.`, "ReveilleSecretExpiresSoon"));
+    }
+  }
+  return found;
+}
+
+function ofTenants({ tenant, metrics }) {
+  const found = [];
+  for (const { labels, value } of samples(metrics, "reveille_push_oldest_due_seconds")) {
+    if (value > OLD_SECONDS) {
+      const far = value > FAR_TOO_OLD_SECONDS;
+      const due = sum(metrics, "reveille_pushes", { tenant: labels.tenant, state: "due" });
+      const text = `${number(due)} pushes are due, the oldest for ${duration(value)}.`;
+      found.push((far ? critical : warning)(`${labels.tenant} waits`, text, far ? "ReveilleOldestDuePushFarTooOld" : "ReveilleOldestDuePushTooOld"));
+    }
+  }
+  for (const { labels, value } of samples(metrics, "reveille_webhook_lag_seconds")) {
+    if (value > LAG_SECONDS) found.push(warning(`Webhooks of ${labels.tenant}`, `are ${duration(value)} behind.`, "ReveilleWebhookLag"));
+  }
+  if (tenant) {
+    const all = Object.values(tenant.devices).reduce((total, count) => total + count, 0);
+    const lost = (tenant.devices.dead || 0) + (tenant.devices.suspect || 0);
+    if (lost > DEAD_LEAST && lost > DEAD_SHARE * all) {
+      found.push(warning(`${number(lost)} devices of ${tenant.tenant}`, `cannot be woken, ${percent(lost, all)} of all: WNS refuses their channels.`, "ReveilleManyChannelsDead"));
+    }
+    if (tenant.slow_down_until) {
+      found.push(warning(`${tenant.tenant} asked to slow down`, `campaigns release nothing until ${moment(tenant.slow_down_until)}.`, null));
+    }
+  }
+  return found;
+}
+
+function ofCampaigns({ campaigns }) {
+  const stuck = (campaigns || []).filter((campaign) => campaign.state === "paused" && campaign.pause && campaign.pause.cause === "gate");
+  return stuck.map((campaign) => warning(`Campaign “${campaign.name}” stopped at a gate`, `${campaign.pause.detail || "too many failures in a wave"}. Look, then resume or cancel it.`, null));
+}

@@ -1,0 +1,163 @@
+//! What a campaign has come to: totals, percentiles, an estimate of its end, and each target.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{CampaignError, Campaigns, batch::ROUND};
+use crate::{
+    domain::{
+        campaign::{Campaign, Counts, State, TargetResult, TargetStatus, TargetView, rate},
+        id::{CampaignId, DeviceId, TenantId},
+        schedule::later,
+    },
+    ports::{
+        lists::Member,
+        records::{ListName, Page},
+    },
+};
+
+/// A campaign and where its targets stand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The campaign.
+    pub campaign: Campaign,
+    /// Its targets by state; while it is paused, what could be sent counts as held.
+    pub counts: Counts,
+    /// When all targets will have been released, if nothing gets in the way; none unless it runs.
+    pub released_by: Option<Timestamp>,
+}
+
+impl Campaigns {
+    /// The campaign with its counts.
+    ///
+    /// # Errors
+    /// [`CampaignError::Unknown`], or the store's.
+    pub async fn report(
+        &self,
+        tenant: &TenantId,
+        id: &CampaignId,
+    ) -> Result<Report, CampaignError> {
+        let campaign = self.get(tenant, id).await?;
+        self.report_on(tenant, campaign).await
+    }
+
+    /// The same for a campaign that the caller has read.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn report_on(
+        &self,
+        tenant: &TenantId,
+        campaign: Campaign,
+    ) -> Result<Report, CampaignError> {
+        let counts = self.counts(tenant, &campaign.id).await?;
+        let per_second = rate(&campaign.definition.pace, self.app_pace(tenant).await?);
+        let released_by = released_by(&campaign, &counts, per_second, self.clock.now());
+        let counts = match campaign.state {
+            State::Paused => counts.while_paused(),
+            State::Draft
+            | State::Preparing
+            | State::Running
+            | State::Finished
+            | State::Cancelled => counts,
+        };
+        Ok(Report {
+            campaign,
+            counts,
+            released_by,
+        })
+    }
+
+    /// Pages through the targets that are in one of `states`, or all if none is named. A page may be empty with more to
+    /// come. `limit` is a hint.
+    ///
+    /// # Errors
+    /// [`CampaignError::Unknown`], or the store's.
+    pub async fn targets(
+        &self,
+        tenant: &TenantId,
+        id: &CampaignId,
+        states: &[TargetStatus],
+        page: (Option<&str>, usize),
+    ) -> Result<Page<TargetView>, CampaignError> {
+        let campaign = self.get(tenant, id).await?;
+        let paused = campaign.state == State::Paused;
+        let list = match states {
+            [TargetStatus::Waiting] => ListName::Waiting(id.clone()),
+            _ => ListName::Targets(id.clone()),
+        };
+        let (cursor, limit) = page;
+        let page = self
+            .store
+            .members(tenant, &list, cursor, limit.clamp(1, ROUND))
+            .await?;
+        let waiting = matches!(list, ListName::Waiting(_));
+        let mut items = Vec::with_capacity(page.items.len());
+        let unread: Vec<DeviceId> = page
+            .items
+            .iter()
+            .filter(|m| !waiting && m.text.is_empty())
+            .map(|m| m.device.clone())
+            .collect();
+        let mut read = self
+            .records_of(tenant, unread)
+            .await?
+            .into_iter()
+            .peekable();
+        for member in page.items {
+            let record = read.next_if(|s| s.device == member.device);
+            let record = record.and_then(|s| s.record);
+            let view = match ended(&member, waiting) {
+                Some(view) => view,
+                None => TargetView::of_record(member.device, id, record.as_ref(), paused),
+            };
+            if states.is_empty() || states.contains(&view.status) {
+                items.push(view);
+            }
+        }
+        Ok(Page {
+            items,
+            next: page.next,
+        })
+    }
+}
+
+/// The line of a target that has ended.
+fn ended(member: &Member, waiting: bool) -> Option<TargetView> {
+    if waiting || member.text.is_empty() {
+        return None;
+    }
+    let (status, result) = TargetResult::parse(&member.text).ok()?;
+    Some(TargetView {
+        device: member.device.clone(),
+        status,
+        result,
+    })
+}
+
+fn released_by(
+    campaign: &Campaign,
+    counts: &Counts,
+    per_second: f64,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    if campaign.state != State::Running {
+        return None;
+    }
+    let gates = campaign.definition.waves.iter();
+    let ahead = gates.skip(usize::from(campaign.wave)).filter(|wave| {
+        let end = wave.size.of(counts.targets);
+        end < counts.targets
+    });
+    let holds: Duration = ahead.map(|wave| wave.gate.hold).sum();
+    let time = releasing(counts.waiting, per_second).saturating_add(holds);
+    let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+    Some(later(now, time))
+}
+
+/// How long it takes to release `targets`.
+pub(super) fn releasing(targets: u64, per_second: f64) -> Duration {
+    Duration::try_from_secs_f64(targets as f64 / per_second.max(f64::MIN_POSITIVE))
+        .unwrap_or(Duration::MAX)
+}

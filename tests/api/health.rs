@@ -1,0 +1,71 @@
+//! Probes and metrics.
+
+use reveille::{
+    domain::id::AppId,
+    service::status::{Hold, TokenState},
+};
+
+use crate::{
+    store::Trouble,
+    support::{Broker, sending},
+};
+
+#[actix_web::test]
+async fn a_broker_that_can_do_its_job_is_ready_and_says_how_its_parts_are() {
+    let broker = Broker::start().await;
+    insta::assert_json_snapshot!("healthz", broker.get("/healthz").await.shape());
+    let mut ready = broker.get("/readyz").await.shape();
+    // What the store says of itself is its own.
+    let store = ready["body"]["components"][0]["detail"].take();
+    assert!(
+        store.as_array().is_some_and(|lines| lines.len() >= 2),
+        "{store}"
+    );
+    insta::assert_json_snapshot!("readyz", ready);
+    let metrics = broker.get("/metrics").await;
+    assert_eq!(
+        metrics.header("content-type"),
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    assert!(metrics.text.contains("reveille_build_info"));
+}
+
+#[actix_web::test]
+async fn an_app_that_is_stopped_is_told_and_does_not_make_the_broker_unready() {
+    let broker = Broker::start().await;
+    let mut app = sending();
+    app.token.state = TokenState::Refused;
+    app.token.detail = Some("invalid_client".to_owned());
+    app.holds.push(Hold {
+        reason: "token_refused".to_owned(),
+        since: "2026-03-01T11:00:00Z".parse().unwrap(),
+        until: None,
+    });
+    broker
+        .running
+        .apps
+        .lock()
+        .unwrap()
+        .insert(AppId::new("contoso").unwrap(), app);
+    let ready = broker.get("/readyz").await;
+    assert_eq!(ready.status, 200);
+    insta::assert_json_snapshot!("readyz_app_stopped", ready.body["components"][1]);
+}
+
+#[actix_web::test]
+async fn a_broker_without_its_store_or_with_a_dead_actor_is_not_ready() {
+    let broker = Broker::start().await;
+    broker.store.fall_into(Trouble::Away);
+    let ready = broker.get("/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.body["components"][0]["status"], "failed");
+    assert_eq!(broker.get("/healthz").await.status, 200);
+    broker.store.fall_into(Trouble::None);
+    assert_eq!(broker.get("/readyz").await.status, 200);
+    broker.running.actors.lock().unwrap()[0].running = false;
+    let ready = broker.get("/readyz").await;
+    assert_eq!(
+        (ready.status, &ready.body["status"]),
+        (503, &"not_ready".into())
+    );
+}
