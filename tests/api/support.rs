@@ -228,13 +228,6 @@ impl Broker {
         assert_eq!(answer.body["registered"], devices.len(), "{answer:?}");
     }
 
-    /// Opens pushes for devices of contoso.
-    pub(crate) async fn push(&self, devices: &[&str]) {
-        let body = serde_json::json!({ "devices": devices });
-        let answer = self.post("/v1/tenants/contoso/pushes", &body).await;
-        assert_eq!(answer.body["opened"], devices.len(), "{answer:?}");
-    }
-
     /// The events of contoso.
     pub(crate) async fn events(&self) -> Vec<Value> {
         let answer = self.get("/v1/tenants/contoso/events").await;

@@ -52,6 +52,10 @@ impl Clock for TestClock {
 struct Steady;
 
 impl BrokerStatus for Steady {
+    fn recent_failures(&self, _: &AppId) -> Vec<reveille::telemetry::RecentFailure> {
+        Vec::new()
+    }
+
     fn app(&self, _: &AppId) -> Option<AppStatus> {
         Some(AppStatus {
             token: TokenStatus {
