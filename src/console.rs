@@ -90,7 +90,8 @@ async fn runbooks() -> HttpResponse {
          <body><h1>Runbooks</h1><p>One for each alert.</p><ul>\n",
     );
     for (name, _) in RUNBOOKS {
-        writeln!(list, "<li><a href=\"{name}\">{name}</a></li>").expect("text takes all that is written to it");
+        writeln!(list, "<li><a href=\"{name}\">{name}</a></li>")
+            .expect("text takes all that is written to it");
     }
     list.push_str("</ul></body></html>\n");
     guard(HttpResponse::Ok().content_type(HTML)).body(list)

@@ -104,8 +104,7 @@ impl Tasks {
             let owner = format!("{}/{:016x}", notifier.broker, rand::random::<u64>());
             let (desk, means) = (notifier.webhooks.clone(), notifier.means.clone());
             let delivering = Delivering::new(desk, means, key.clone(), owner);
-            self.running
-                .insert(key, actix_rt::spawn(delivering.work()));
+            self.running.insert(key, actix_rt::spawn(delivering.work()));
         }
     }
 

@@ -337,7 +337,10 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
         provider_id: provider.as_ref().map(ToString::to_string),
         channel,
         push_status: report.push_status.map(PushStatusView::from),
-        pfn: report.pfn.as_ref().map(|text| pfn_view(text.as_str(), &pfn)),
+        pfn: report
+            .pfn
+            .as_ref()
+            .map(|text| pfn_view(text.as_str(), &pfn)),
         answers: report.answers.iter().map(AnswerView::from).collect(),
         closed,
         next,
@@ -423,11 +426,7 @@ async fn take_up(
     Ok((channel_answer(report, Some(&uri), updated), None))
 }
 
-fn channel_answer(
-    report: &SyncMlReport,
-    uri: Option<&ChannelUri>,
-    updated: bool,
-) -> ChannelAnswer {
+fn channel_answer(report: &SyncMlReport, uri: Option<&ChannelUri>, updated: bool) -> ChannelAnswer {
     let (state, detail) = match &report.channel {
         ChannelFinding::Uri(_) if updated => ("registered", None),
         ChannelFinding::Uri(_) => ("unchanged", None),

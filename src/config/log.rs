@@ -71,7 +71,7 @@ settings! {
 }
 
 impl Log {
-    /// Level and targets as one filter, such as `info,reveille::actors=debug`. What is finer than `info` holds for our own parts
+    /// Level and targets as one filter, such as `warn,reveille=info`. What is finer than `warn` holds for our own parts
     /// only: libraries write a line for every packet there.
     #[must_use]
     pub fn directives(&self) -> String {

@@ -23,8 +23,16 @@ pub(super) const PARTS: &[(&str, &str, &str)] = &[
     ("metrics.js", SCRIPT, include_str!("static/metrics.js")),
     ("now.js", SCRIPT, include_str!("static/now.js")),
     ("problems.js", SCRIPT, include_str!("static/problems.js")),
-    ("uPlot.iife.min.js", SCRIPT, include_str!("static/vendor/uplot/uPlot.iife.min.js")),
-    ("uPlot.min.css", STYLE, include_str!("static/vendor/uplot/uPlot.min.css")),
+    (
+        "uPlot.iife.min.js",
+        SCRIPT,
+        include_str!("static/vendor/uplot/uPlot.iife.min.js"),
+    ),
+    (
+        "uPlot.min.css",
+        STYLE,
+        include_str!("static/vendor/uplot/uPlot.min.css"),
+    ),
 ];
 
 /// Declares the runbooks by the names of their alerts.

@@ -232,11 +232,7 @@ impl Webhooks {
     ///
     /// # Errors
     /// [`WebhookError`].
-    pub async fn rotate(
-        &self,
-        tenant: &TenantId,
-        id: &WebhookId,
-    ) -> Result<Webhook, WebhookError> {
+    pub async fn rotate(&self, tenant: &TenantId, id: &WebhookId) -> Result<Webhook, WebhookError> {
         let now = self.clock.now();
         let secret = new_secret();
         self.change(tenant, id, |webhook| webhook.rotate(secret.clone(), now))

@@ -3,12 +3,12 @@
 mod bad_input;
 mod bulk;
 mod devices;
-mod double;
 mod events;
 mod health;
 mod idempotency;
 mod keys;
 mod openapi;
 mod pushes;
+mod store;
 mod support;
 mod tenants_and_apps;

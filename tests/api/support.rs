@@ -24,10 +24,11 @@ use reveille::{
         status::{ActorStatus, AppStatus, BrokerStatus, TokenState, TokenStatus},
         tenants::{Tenant, Tenants},
     },
+    telemetry::Telemetry,
 };
 use serde_json::Value;
 
-use crate::double::Double;
+use crate::store::TestStore;
 
 /// When every test begins.
 pub(crate) const START: &str = "2026-03-01T12:00:00Z";
@@ -86,7 +87,7 @@ pub(crate) fn sending() -> AppStatus {
 
 pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
-    pub(crate) store: Arc<Double>,
+    pub(crate) store: Arc<TestStore>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) running: Arc<Running>,
     pub(crate) state: Arc<State>,
@@ -106,8 +107,13 @@ impl Broker {
     }
 
     pub(crate) async fn with(keys: KeyRing, settings: Settings) -> Self {
+        Self::keeping(1_000_000, keys, settings).await
+    }
+
+    /// A broker whose feeds keep so many events.
+    pub(crate) async fn keeping(events: u64, keys: KeyRing, settings: Settings) -> Self {
         let clock = Arc::new(TestClock(Mutex::new(START.parse().unwrap())));
-        let store = Arc::new(Double::new(clock.clone()));
+        let store = Arc::new(TestStore::open(clock.clone(), events));
         let apps: Vec<AppId> = ["contoso", "fabrikam"]
             .map(|a| AppId::new(a).unwrap())
             .to_vec();
@@ -124,11 +130,13 @@ impl Broker {
             app: apps[app].clone(),
             share: 1,
         });
+        let telemetry = Telemetry::new(Duration::from_secs(60));
         let state = State::new(Parts {
             desk: Desk {
                 store: store.clone(),
                 clock: clock.clone(),
                 rules: Arc::new(Rules::default()),
+                telemetry: telemetry.clone(),
             },
             tenants: Arc::new(Tenants::new(store.clone(), tenants.to_vec(), apps.clone())),
             pfns: HashMap::from([(apps[0].clone(), "Contoso.MDM_abc".to_owned())]),
@@ -194,6 +202,13 @@ impl Broker {
         let lines: String = devices.iter().map(line).collect();
         let answer = self.post_lines("/v1/tenants/contoso/channels", lines).await;
         assert_eq!(answer.body["registered"], devices.len(), "{answer:?}");
+    }
+
+    /// Opens pushes for devices of contoso.
+    pub(crate) async fn push(&self, devices: &[&str]) {
+        let body = serde_json::json!({ "devices": devices });
+        let answer = self.post("/v1/tenants/contoso/pushes", &body).await;
+        assert_eq!(answer.body["opened"], devices.len(), "{answer:?}");
     }
 
     /// The events of contoso.

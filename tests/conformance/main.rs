@@ -9,11 +9,14 @@ mod feed;
 mod items;
 mod leases;
 mod lists;
+mod on_redis;
 mod parks;
 mod places;
 mod probe;
 mod queues;
 mod records;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
 mod shares;
 mod tally;
 
@@ -188,3 +191,4 @@ macro_rules! suite {
 }
 
 suite!(embedded, crate::backend::embedded::Embedded);
+suite!(redis, crate::on_redis::Redis);

@@ -53,10 +53,12 @@ pub async fn a_parked_queue_is_neither_ready_nor_claimable(b: &mut dyn Backend) 
 }
 
 pub async fn what_comes_while_parked_stays_parked(b: &mut dyn Backend) {
-    let (store, now, queue) = (b.store(), b.now().await, flow_of("c", Lane::Bulk));
+    let (store, queue) = (b.store(), flow_of("c", Lane::Bulk));
     store.park(&only_campaign("c")).await.unwrap();
 
-    fill_queues(b, std::slice::from_ref(&queue)).await;
+    let now = b.now().await;
+    let waiting = create(&key("in"), 1).to(&queue, now);
+    apply(&store, vec![waiting]).await;
     assert_eq!(claim(&store, &queue, 10).await, vec![]);
     assert_eq!(ready_queues(b).await, HashSet::new());
 

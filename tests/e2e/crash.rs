@@ -58,5 +58,9 @@ async fn every_device_is_woken_although_the_broker_is_killed_again_and_again() {
     let tenant = rig.get(&format!("/v1/tenants/{TENANT}")).await;
     // Some devices checked in before the broker that had woken them could note it.
     let closed = |reason: &str| tenant["closed"][reason].as_u64().unwrap();
-    assert_eq!(closed("accepted") + closed("checked_in"), u64::from(DEVICES), "{tenant}");
+    assert_eq!(
+        closed("accepted") + closed("checked_in"),
+        u64::from(DEVICES),
+        "{tenant}"
+    );
 }

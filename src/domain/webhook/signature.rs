@@ -111,8 +111,17 @@ mod tests {
     fn secrets_survive_a_round_trip_and_others_are_refused() {
         let secret = Secret::new(&[9; SECRET_BYTES]);
         assert_eq!(Secret::try_from(secret.expose().to_owned()), Ok(secret));
-        for wrong in ["", "whsec_", "whsec_AAAA", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
-            assert_eq!(Secret::try_from(wrong.to_owned()), Err(SecretError), "{wrong}");
+        for wrong in [
+            "",
+            "whsec_",
+            "whsec_AAAA",
+            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        ] {
+            assert_eq!(
+                Secret::try_from(wrong.to_owned()),
+                Err(SecretError),
+                "{wrong}"
+            );
         }
     }
 }

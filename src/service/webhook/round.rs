@@ -203,7 +203,12 @@ fn batch_delivery(webhook: &Webhook, batch: &[&Waiting], now: Timestamp) -> Deli
         "timestamp": now.to_string(),
         "data": { "events": events },
     });
-    signed(webhook, message_id(&named), Bytes::from(body.to_string()), now)
+    signed(
+        webhook,
+        message_id(&named),
+        Bytes::from(body.to_string()),
+        now,
+    )
 }
 
 fn signed(webhook: &Webhook, id: String, body: Bytes, now: Timestamp) -> Delivery {

@@ -214,9 +214,7 @@ impl Delivering {
             page.progress.cursor = Some(page.next.0.clone());
         }
         let key = (&self.tenant, &self.id);
-        let put = self
-            .desk
-            .put_progress(key, page.version, &page.progress);
+        let put = self.desk.put_progress(key, page.version, &page.progress);
         let Some(version) = put.await? else {
             // Somebody set another place to deliver from.
             return Ok(true);
