@@ -30,8 +30,6 @@ pub struct Settings {
     pub push_deadline: Duration,
     /// Farthest deadline that is taken.
     pub deadline_max: Duration,
-    /// Whether webhooks may have addresses that are not on the public internet.
-    pub private_webhooks: bool,
 }
 
 impl Default for Settings {
@@ -42,7 +40,6 @@ impl Default for Settings {
             line_bytes_max: 64 * 1024,
             push_deadline: Duration::from_secs(24 * 3600),
             deadline_max: Duration::from_secs(30 * 24 * 3600),
-            private_webhooks: false,
         }
     }
 }
@@ -61,6 +58,8 @@ pub struct Parts {
     pub tenants: Arc<Tenants>,
     /// The campaigns.
     pub campaigns: Campaigns,
+    /// The webhooks.
+    pub webhooks: Webhooks,
     /// The package family name of each app, where it is known.
     pub pfns: HashMap<AppId, String>,
     /// Whose channel URIs are taken.
@@ -106,11 +105,7 @@ impl State {
             principals: principals.collect(),
             apps: Apps::new(parts.desk.clone(), Arc::clone(&parts.tenants)),
             campaigns: parts.campaigns,
-            webhooks: Webhooks::new(
-                parts.desk.store.clone(),
-                parts.desk.clock.clone(),
-                parts.settings.private_webhooks,
-            ),
+            webhooks: parts.webhooks,
             gate: Gate::new(parts.settings.requests_max),
             closing: CancellationToken::new(),
             desk: parts.desk,
