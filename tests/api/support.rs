@@ -24,6 +24,7 @@ use reveille::{
         desk::Desk,
         status::{ActorStatus, AppStatus, BrokerStatus, TokenState, TokenStatus},
         tenants::{Tenant, Tenants},
+        webhook::Webhooks,
     },
     telemetry::{RecentFailure, Telemetry},
 };
@@ -161,6 +162,7 @@ impl Broker {
         let tenants = Arc::new(Tenants::new(store.clone(), tenants.to_vec(), apps.clone()));
         let state = State::new(Parts {
             campaigns: Campaigns::new(desk.clone(), tenants.clone(), running.clone()),
+            webhooks: Webhooks::new(store.clone(), clock.clone(), false),
             desk,
             tenants,
             pfns: HashMap::from([(apps[0].clone(), "Contoso.MDM_abc".to_owned())]),

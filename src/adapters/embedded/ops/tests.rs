@@ -3,6 +3,7 @@
 use super::*;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one of each kind of change")]
 fn every_change_is_read_as_it_was_written() {
     let (tenant, device) = ("contoso", "d1");
     let key = Key { tenant, device };
