@@ -119,11 +119,7 @@ impl Broker {
             rules: Arc::new(rules.clone()),
         };
         let watch = Arc::new(Watchman::new(telemetry.clone()));
-        let today = clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
-        config
-            .advice(today)
-            .iter()
-            .for_each(|advice| telemetry.advised(advice));
+        advise(&config, &telemetry, &*clock);
         let outbound = Outbound::new(&config, &clock)?;
         let deps = Deps {
             store: store.clone(),
@@ -214,6 +210,19 @@ impl Broker {
         }
         self.telemetry.stopped(unsettled);
         unsettled
+    }
+}
+
+/// Says what should be mended soon, and when secrets end.
+fn advise(config: &Config, telemetry: &Telemetry, clock: &dyn Clock) {
+    let today = clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    for advice in config.advice(today) {
+        telemetry.advised(&advice);
+    }
+    for app in &config.apps {
+        if let Some(last_day) = app.secrets.expires {
+            telemetry.secret_expires(&telemetry.app(&app.id), last_day);
+        }
     }
 }
 
