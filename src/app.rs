@@ -132,6 +132,11 @@ impl Broker {
         let health = store.probe().await?;
         telemetry.started(address, &health.description);
         let advice = config.advice(ground.desk.clock.now().to_zoned(TimeZone::UTC).date());
+        for app in &config.apps {
+            if let Some(last_day) = app.secrets.expires {
+                telemetry.secret_expires(&telemetry.app(&app.id), last_day);
+            }
+        }
         health
             .warnings
             .iter()
