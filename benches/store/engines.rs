@@ -86,7 +86,7 @@ impl Redb {
 
 impl Engine for Redb {
     fn get(&self, key: &str) -> Option<Vec<u8>> {
-        use redb::{ReadableDatabase, ReadableTable as _};
+        use redb::ReadableDatabase;
         let table = self.0.begin_read().expect("read").open_table(RECORDS);
         let value = table.expect("a table").get(key).expect("read");
         value.map(|v| v.value().to_vec())
