@@ -53,7 +53,7 @@ pub(crate) fn measure(plan: &Plan, folder: &Path) {
     step("read and open, claim and settle at once", count, || {
         let opening = each_batch(plan, 3, |part| read_and_open(&store, part));
         let settling = claim_and_settle(plan, &store);
-        runtime.block_on(async { futures_util::join!(opening, settling) });
+        runtime.block_on(async { futures_util::future::join(opening, settling).await });
     });
     step("read and open again", count, || {
         runtime.block_on(each_batch(plan, 4, |part| read_and_open(&store, part)));

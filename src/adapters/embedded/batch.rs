@@ -142,12 +142,11 @@ impl Batch {
     pub(super) fn stage(
         &mut self,
         item: &Item,
-        fingerprint: u64,
+        (fingerprint, number): (u64, Option<Number>),
         state: &State,
         side: &Side,
     ) -> fjall::Result<Verdict> {
         let key = key_of(&item.key);
-        let number = state.devices.find_by(fingerprint, key);
         match check(item, number, state, side, self.moment.instant)? {
             Verdict::Done => {}
             refused @ (Verdict::Conflict | Verdict::LeaseLost | Verdict::Listed) => {

@@ -2,12 +2,10 @@
 //!
 //! About 100 bytes a device, whatever its record: names stand once, side by side, and everything else refers to numbers.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-};
+use std::collections::HashMap;
 
 use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{bytes::Malformed, due::QueueId, ops::Key};
 use crate::domain::id::{DeviceId, DeviceKey, TenantId};
@@ -40,22 +38,37 @@ pub(super) struct Device {
 }
 
 /// All devices, found by name or number.
-#[derive(Default)]
 pub(super) struct Devices {
     slots: Vec<Device>,
     free: Vec<Number>,
-    index: HashTable<Number>,
+    /// By a short hash, which stands beside the number so that looking up misses the cache once less.
+    index: HashTable<(u32, Number)>,
     names: Names,
     tenants: Vec<TenantId>,
     tenant_numbers: HashMap<TenantId, u32>,
-    hasher: RandomState,
+    /// Random, so that nobody can choose ids that meet.
+    seed: u64,
     live_bytes: u64,
 }
 
 impl Devices {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            names: Names::default(),
+            tenants: Vec::new(),
+            tenant_numbers: HashMap::new(),
+            seed,
+            live_bytes: 0,
+        }
+    }
+
     /// A number that differs for different names, as good as certainly.
     pub(super) fn fingerprint(&self, key: Key<'_>) -> u64 {
-        self.hasher.hash_one((key.tenant, key.device))
+        let tenant = xxh3_64_with_seed(key.tenant.as_bytes(), self.seed);
+        xxh3_64_with_seed(key.device.as_bytes(), tenant)
     }
 
     /// The number of a device.
@@ -63,17 +76,37 @@ impl Devices {
         self.find_by(self.fingerprint(key), key)
     }
 
-    /// The number of a device whose fingerprint is known.
-    pub(super) fn find_by(&self, fingerprint: u64, key: Key<'_>) -> Option<Number> {
-        let tenant = *self.tenant_numbers.get(key.tenant)?;
+    fn find_by(&self, fingerprint: u64, key: Key<'_>) -> Option<Number> {
         let hash = short(fingerprint);
-        let found = self.index.find(spread(hash), |n| {
-            let slot = &self.slots[*n as usize];
-            slot.hash == hash
-                && slot.tenant == tenant
-                && self.names.get(slot.name) == key.device.as_bytes()
-        });
-        found.copied()
+        let is_it = |(h, n): &(u32, Number)| *h == hash && self.is_named(*n, key);
+        self.index.find(spread(hash), is_it).map(|(_, n)| *n)
+    }
+
+    fn is_named(&self, number: Number, key: Key<'_>) -> bool {
+        let slot = &self.slots[number as usize];
+        self.names.get(slot.name) == key.device.as_bytes()
+            && self.tenants[slot.tenant as usize].as_str() == key.tenant
+    }
+
+    /// The numbers of many devices, with their fingerprints. Step by step for all of them, so that waiting for memory
+    /// overlaps: that is most of what looking up costs.
+    pub(super) fn find_all<'a>(
+        &self,
+        keys: impl Iterator<Item = Key<'a>> + Clone,
+    ) -> Vec<(u64, Option<Number>)> {
+        let fingerprints = keys.clone().map(|key| self.fingerprint(key));
+        let likely = |fingerprint| {
+            let hash = short(fingerprint);
+            let found = self.index.find(spread(hash), |(h, _)| *h == hash);
+            (fingerprint, found.map(|(_, n)| *n))
+        };
+        let mut found: Vec<_> = fingerprints.map(likely).collect();
+        for ((fingerprint, number), key) in found.iter_mut().zip(keys) {
+            if number.is_some_and(|n| !self.is_named(n, key)) {
+                *number = self.find_by(*fingerprint, key);
+            }
+        }
+        found
     }
 
     /// Adds a device that is not there yet.
@@ -100,9 +133,9 @@ impl Devices {
                 u32::try_from(self.slots.len() - 1).map_err(|_| Malformed)?
             }
         };
-        let slots = &self.slots;
-        let hash_of = |n: &Number| spread(slots[*n as usize].hash);
-        self.index.insert_unique(spread(hash), number, hash_of);
+        let entry = (hash, number);
+        self.index
+            .insert_unique(spread(hash), entry, |(h, _)| spread(*h));
         Ok(number)
     }
 
@@ -113,7 +146,7 @@ impl Devices {
         self.names.remove(slot.name);
         slot.name = FREE;
         let hash = spread(slot.hash);
-        if let Ok(entry) = self.index.find_entry(hash, |n| *n == number) {
+        if let Ok(entry) = self.index.find_entry(hash, |(_, n)| *n == number) {
             entry.remove();
         }
         self.free.push(number);
@@ -265,7 +298,7 @@ mod tests {
 
     #[test]
     fn devices_are_found_by_name_while_others_come_and_go() {
-        let mut devices = Devices::default();
+        let mut devices = Devices::new(7);
         let name = |n: usize| format!("device-{n}");
         for n in 0..5_000 {
             devices.insert(key(&name(n))).unwrap();
@@ -301,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_tenant_is_paged_through_in_bounded_steps() {
-        let mut devices = Devices::default();
+        let mut devices = Devices::new(7);
         for n in 0..100 {
             let tenant = if n % 10 == 0 { "rare" } else { "common" };
             let device = format!("d{n}");

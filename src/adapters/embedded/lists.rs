@@ -37,10 +37,8 @@ impl Lists for EmbeddedStore {
         limit: usize,
     ) -> Result<Page<Member>, StoreError> {
         let after = cursor.map(place_of).transpose()?;
-        let (side, tenant, list) = (self.shared.side()?, tenant.clone(), list_text(list));
         let limit = limit.clamp(1, PAGE_MAX);
-        let read = off_thread(move || members_after(&side, tenant.as_str(), &list, after, limit));
-        let items = read.await?;
+        let items = self.members_after(tenant, list, after, limit).await?;
         let last = items.last().filter(|_| items.len() == limit);
         let next = last.map(|m| format!("{}.{}", m.score, m.device));
         Ok(Page { items, next })
@@ -71,9 +69,7 @@ impl Lists for EmbeddedStore {
         list: &ListName,
         limit: usize,
     ) -> Result<Vec<Member>, StoreError> {
-        self.members(tenant, list, None, limit)
-            .await
-            .map(|page| page.items)
+        self.members_after(tenant, list, None, limit).await
     }
 
     async fn drop_list(&self, tenant: &TenantId, list: &ListName) -> Result<(), StoreError> {
@@ -100,10 +96,22 @@ impl Lists for EmbeddedStore {
     }
 }
 
-fn members_after(
+impl EmbeddedStore {
+    async fn members_after(
+        &self,
+        tenant: &TenantId,
+        list: &ListName,
+        after: Option<(i64, DeviceId)>,
+        limit: usize,
+    ) -> Result<Vec<Member>, StoreError> {
+        let (side, tenant, list) = (self.shared.side()?, tenant.clone(), list_text(list));
+        off_thread(move || read_members(&side, (tenant.as_str(), &list), after, limit)).await
+    }
+}
+
+fn read_members(
     side: &Arc<Side>,
-    tenant: &str,
-    list: &str,
+    (tenant, list): (&str, &str),
     after: Option<(i64, DeviceId)>,
     limit: usize,
 ) -> Result<Vec<Member>, StoreError> {

@@ -77,7 +77,7 @@ impl EmbeddedStore {
         let path = options.path.clone();
         let lock = lock(&path)?;
         let (folder, side) = (path.join(LOG), path.join(SIDE));
-        std::fs::create_dir_all(&folder).map_err(|source| io_error(&path, source))?;
+        make_folder(&folder).map_err(|source| io_error(&path, source))?;
         let side =
             Side::open(&side, options.cache_bytes).map_err(|error| damaged(&path, &error))?;
         let read = read_log(
@@ -113,6 +113,17 @@ impl EmbeddedStore {
     }
 }
 
+/// Makes the folder of the log, so that a power cut leaves it there.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for above in folder.ancestors().skip(1).take(2) {
+        if !above.as_os_str().is_empty() {
+            File::open(above)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
 fn lock(path: &Path) -> Result<File, OpenError> {
     let made = std::fs::create_dir_all(path).and_then(|()| {
         let mut options = OpenOptions::new();
@@ -136,7 +147,7 @@ fn read_log(
     side: &Side,
     clock: &dyn Clock,
 ) -> Result<(Log, State), LogError> {
-    let (mut state, applied) = (State::new(), side.applied()?);
+    let (mut state, applied) = (State::new(rand::random()), side.applied()?);
     let (mut wall_ms, mut correction_ms) = (None, 0);
     let now = Instant::now();
     let log = Log::open(folder, segment_bytes, rand::random(), |frame: Frame<'_>| {
@@ -152,8 +163,8 @@ fn read_log(
             .payload
             .first_chunk()
             .map(|ms| i64::from_le_bytes(*ms));
+        state.apply(&ops, frame.at, now)?;
         for op in &ops {
-            state.apply(op, frame.at, now)?;
             if let Op::Correction { ms } = op {
                 correction_ms = *ms;
             }

@@ -257,6 +257,28 @@ impl<'a> Op<'a> {
         }
     }
 
+    /// Whose place in memory the change is about.
+    pub(super) fn key(&self) -> Option<Key<'a>> {
+        match *self {
+            Op::Record(record) | Op::Moved(record) => Some(record.key),
+            Op::Delete(key) | Op::Place { key, .. } => Some(key),
+            Op::Checkpoint
+            | Op::Count { .. }
+            | Op::DropCounters { .. }
+            | Op::ListPut { .. }
+            | Op::ListRemove { .. }
+            | Op::Events { .. }
+            | Op::FeedEnds { .. }
+            | Op::Document { .. }
+            | Op::DocumentGone { .. }
+            | Op::Fence { .. }
+            | Op::Lease { .. }
+            | Op::Park { .. }
+            | Op::Correction { .. }
+            | Op::Opened { .. } => None,
+        }
+    }
+
     /// Reads the next change of a payload.
     pub(super) fn read(from: &mut Bytes<'a>) -> Result<Self, Malformed> {
         Ok(match from.u8()? {

@@ -30,8 +30,9 @@ impl Records for EmbeddedStore {
         self.shared.side()?;
         let found = {
             let state = self.shared.state();
-            let find = |key| Some(state.found(state.devices.find(key_of(key))?));
-            keys.iter().map(find).collect()
+            let numbers = state.devices.find_all(keys.iter().map(key_of)).into_iter();
+            let found = numbers.map(|(_, number)| number.map(|n| state.found(n)));
+            found.collect()
         };
         fetch_all(found).await
     }

@@ -5,6 +5,8 @@ use std::{fs::File, io, path::PathBuf};
 use super::segment::Segment;
 
 const BALLAST: &str = "ballast";
+/// The ballast goes when less than this part of the reserve is free: lists, events and documents need room too.
+const LAST_PART: u64 = 8;
 
 /// Watches the disk under the store.
 pub(super) struct Room {
@@ -23,17 +25,20 @@ impl Room {
         }
     }
 
-    /// Why there is no room for new work, if so.
+    /// Why there is no room for new work, if so. Throws the ballast off before the last room is gone.
     pub(super) fn shortage(&self) -> Option<String> {
-        match self.free_bytes() {
-            Ok(free) if free >= self.reserve_bytes => None,
-            Ok(free) => Some(format!(
-                "{} MiB of disk are free, {} MiB are kept for settling",
-                free >> 20,
-                self.reserve_bytes >> 20
-            )),
-            Err(error) => Some(format!("the free space of the disk is unknown: {error}")),
+        let free = match self.free_bytes() {
+            Ok(free) if free >= self.reserve_bytes => return None,
+            Ok(free) => free,
+            Err(error) => return Some(format!("the free space of the disk is unknown: {error}")),
+        };
+        if free < self.reserve_bytes / LAST_PART {
+            self.drop_ballast();
         }
+        let (free, reserve) = (free >> 20, self.reserve_bytes >> 20);
+        Some(format!(
+            "{free} MiB of disk are free, {reserve} MiB are kept for settling"
+        ))
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -73,9 +73,9 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
-            devices: Devices::default(),
+            devices: Devices::new(seed),
             due: DueOrder::default(),
             clock: QueueClock::new(0, i64::MIN / 4),
             counters: HashMap::new(),
@@ -91,12 +91,39 @@ impl State {
 
     // === applying ===
 
-    /// Applies one change; `at` is where its payload stands, `now` decides which leases are live.
-    pub(super) fn apply(&mut self, op: &Op<'_>, at: At, now: Instant) -> Result<(), Malformed> {
+    /// Applies changes; `at` is where their payload stands, `now` decides which leases are live.
+    pub(super) fn apply(&mut self, ops: &[Op<'_>], at: At, now: Instant) -> Result<(), Malformed> {
+        let mut known = self
+            .devices
+            .find_all(ops.iter().filter_map(Op::key))
+            .into_iter();
+        for op in ops {
+            let known = op.key().and_then(|_| known.next());
+            let number = known.and_then(|(_, number)| number);
+            self.apply_one(op, number, at, now)?;
+        }
+        Ok(())
+    }
+
+    /// Applies one change; `number` is its device if it was there before all of them.
+    fn apply_one(
+        &mut self,
+        op: &Op<'_>,
+        number: Option<Number>,
+        at: At,
+        now: Instant,
+    ) -> Result<(), Malformed> {
         match *op {
-            Op::Record(record) | Op::Moved(record) => self.put_record(&record, at, now)?,
+            Op::Record(record) | Op::Moved(record) => {
+                let number = match number.or_else(|| self.devices.find(record.key)) {
+                    Some(number) => number,
+                    None => self.devices.insert(record.key)?,
+                };
+                self.put_record(number, &record, at)?;
+                self.put_place(number, record.place, record.settles, now)?;
+            }
             Op::Delete(key) => {
-                if let Some(number) = self.devices.find(key) {
+                if let Some(number) = number.or_else(|| self.devices.find(key)) {
                     self.leave(number);
                     self.devices.remove(number);
                 }
@@ -106,7 +133,7 @@ impl State {
                 place,
                 settles,
             } => {
-                if let Some(number) = self.devices.find(key) {
+                if let Some(number) = number.or_else(|| self.devices.find(key)) {
                     self.put_place(number, place, settles, now)?;
                 }
             }
@@ -192,11 +219,7 @@ impl State {
         }
     }
 
-    fn put_record(&mut self, record: &Record<'_>, at: At, now: Instant) -> Result<(), Malformed> {
-        let number = match self.devices.find(record.key) {
-            Some(number) => number,
-            None => self.devices.insert(record.key)?,
-        };
+    fn put_record(&mut self, number: Number, record: &Record<'_>, at: At) -> Result<(), Malformed> {
         let offset = at.offset + record.at as u64;
         let location = Location {
             segment: at.segment,
@@ -205,7 +228,7 @@ impl State {
         };
         self.devices.relocate(number, location);
         self.devices.get_mut(number).revision = record.revision;
-        self.put_place(number, record.place, record.settles, now)
+        Ok(())
     }
 
     fn put_place(

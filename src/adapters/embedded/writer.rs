@@ -216,20 +216,25 @@ impl Writer {
     }
 
     fn stage_items(&mut self, items: &[Item]) -> Result<Vec<Verdict>, StoreError> {
-        let (mut own, mut flushed) = (HashSet::with_capacity(items.len()), false);
+        let find = |shared: &Shared| {
+            let keys = items.iter().map(|item| key_of(&item.key));
+            shared.state().devices.find_all(keys)
+        };
+        let (mut found, mut flushed) = (find(&self.shared), false);
+        let mut own = HashSet::with_capacity(items.len());
         let mut verdicts = Vec::with_capacity(items.len());
-        for item in items {
-            let fingerprint = self.shared.state().devices.fingerprint(key_of(&item.key));
+        for (place, item) in items.iter().enumerate() {
+            let (fingerprint, _) = found[place];
             if !own.insert(fingerprint) {
                 verdicts.push(Verdict::Conflict);
                 continue;
             }
             if self.batch.touches(fingerprint) || self.batch.bytes() >= FRAME_BYTES {
                 self.flush().map_err(|error| in_part(error, flushed))?;
-                flushed = true;
+                (found, flushed) = (find(&self.shared), true);
             }
             let state = self.shared.state();
-            let staged = self.batch.stage(item, fingerprint, &state, &self.side);
+            let staged = self.batch.stage(item, found[place], &state, &self.side);
             verdicts.push(staged.map_err(|error| in_part(side_failed(&error), true))?);
         }
         Ok(verdicts)
@@ -351,13 +356,18 @@ impl Writer {
                 .map_err(|e| side_failed(&e))?;
         }
         let (mut state, now) = (self.shared.state(), self.batch.instant());
-        for (place, op) in ops.iter().enumerate() {
-            if place % APPLY_CHUNK == APPLY_CHUNK - 1 && !matches!(op, Op::Count { .. }) {
-                drop(state);
-                state = self.shared.state();
-            }
-            state.apply(op, at, now).map_err(|error| damaged(&error))?;
+        let first_count = ops.iter().position(|op| matches!(op, Op::Count { .. }));
+        let (of_devices, others) = ops.split_at(first_count.unwrap_or(ops.len()));
+        for chunk in of_devices.chunks(APPLY_CHUNK) {
+            state
+                .apply(chunk, at, now)
+                .map_err(|error| damaged(&error))?;
+            drop(state);
+            state = self.shared.state();
         }
+        state
+            .apply(others, at, now)
+            .map_err(|error| damaged(&error))?;
         let wakes = self.shared.wakes_of(&mut state);
         drop(state);
         self.shared.announce(wakes, &aside);
