@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { execFileSync } from "node:child_process";
 import path from "node:path";
 import { chromium } from "playwright-core";
-import { Rig, SHOTS, TENANT, until } from "./rig.mjs";
+import { PROGRAM, Rig, SHOTS, TENANT, until } from "./rig.mjs";
 
 const AXE = fs.readFileSync(path.join(import.meta.dirname, "node_modules/axe-core/axe.min.js"), "utf8");
 const DEVICES = 300;
@@ -14,19 +14,19 @@ const CHROMIUM = process.env.CHROMIUM || "/usr/bin/chromium";
 /** For what the page finds out by itself: some looks of two seconds. */
 const SOON = { timeout: 30000 };
 let browser;
-let rig;
+const rig = new Rig();
 let devices;
 
 before(async () => {
   fs.mkdirSync(SHOTS, { recursive: true });
   browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
-  rig = await Rig.start({ devices: DEVICES, sandbox: ["--dead", "5%", "--latency", "5ms..20ms", "--never-check-in", "10%"] });
+  await rig.start({ devices: DEVICES, sandbox: ["--dead", "5%", "--latency", "5ms..20ms", "--never-check-in", "10%"] });
   devices = await rig.register();
 });
 
 after(async () => {
   await browser?.close();
-  await rig?.stop();
+  await rig.stop();
 });
 
 /** Opens the page; whatever it complains about is collected. */
@@ -160,8 +160,7 @@ test("a broker that goes away is told, and the page comes back with it", async (
 });
 
 test("with keys configured the page asks for one and keeps it in the tab alone", async () => {
-  const program = process.env.REVEILLE_BIN || path.resolve(import.meta.dirname, "../../target/debug/reveille");
-  const made = JSON.parse(execFileSync(program, ["key", "new", "--id", "page", "--tenant", "*", "--scope", "admin", "--json"]));
+  const made = JSON.parse(execFileSync(PROGRAM, ["key", "new", "--id", "page", "--tenant", "*", "--scope", "admin", "--json"]));
   await rig.end("broker");
   rig.keys = made.toml;
   await rig.startBroker();

@@ -8,7 +8,7 @@ import os from "node:os";
 import path from "node:path";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
-const PROGRAM = process.env.REVEILLE_BIN || path.join(ROOT, "target/debug/reveille");
+export const PROGRAM = process.env.CONSOLE_TEST_PROGRAM || path.join(ROOT, "target/debug/reveille");
 const PATIENCE_MS = 60000;
 export const TENANT = "contoso";
 export const SHOTS = path.join(ROOT, "target/console");
@@ -45,17 +45,17 @@ function fetchFrom(url, ca) {
 }
 
 export class Rig {
-  /** Starts a sandbox with a fleet and a broker with an embedded store, and registers the fleet. */
-  static async start({ devices, sandbox = [], keys = "" }) {
-    const rig = new Rig();
-    rig.folder = fs.mkdtempSync(path.join(os.tmpdir(), "reveille-console-"));
-    rig.children = new Map();
-    rig.keys = keys;
-    rig.port = await freePort();
-    rig.url = `http://127.0.0.1:${rig.port}`;
-    await rig.startSandbox(devices, sandbox);
-    await rig.startBroker();
-    return rig;
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), "reveille-console-"));
+  children = new Map();
+  /** `[[keys]]` entries of the broker's configuration. */
+  keys = "";
+
+  /** Starts a sandbox with a fleet and a broker with an embedded store. */
+  async start({ devices, sandbox }) {
+    this.port = await freePort();
+    this.url = `http://127.0.0.1:${this.port}`;
+    await this.startSandbox(devices, sandbox);
+    await this.startBroker();
   }
 
   async startSandbox(devices, options) {
@@ -85,6 +85,7 @@ export class Rig {
     const log = fs.openSync(path.join(this.folder, `${name}.log`), "a");
     const child = spawn(PROGRAM, args, { env: { ...process.env, ...environment }, stdio: ["ignore", "pipe", log] });
     this.children.set(name, child);
+    process.once("exit", () => child.kill("SIGKILL"));
     return child;
   }
 
