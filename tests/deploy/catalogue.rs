@@ -30,12 +30,20 @@ impl Catalogue {
     /// Reads `docs/metrics.md`.
     pub(crate) fn read() -> Self {
         let page = tools::read("docs/metrics.md");
-        let (table, labels) = page.split_once("## Labels").expect("the page lists labels after metrics");
+        let (table, labels) = page
+            .split_once("## Labels")
+            .expect("the page lists labels after metrics");
         let mut metrics = BTreeMap::new();
-        for row in table.lines().filter(|line| line.starts_with("| `reveille_")) {
+        for row in table
+            .lines()
+            .filter(|line| line.starts_with("| `reveille_"))
+        {
             let cells: Vec<&str> = row.split('|').map(str::trim).collect();
             let name = cells[1].trim_matches('`');
-            let own: Labels = ticked(cells[3]).into_iter().map(|label| (label, BTreeSet::new())).collect();
+            let own: Labels = ticked(cells[3])
+                .into_iter()
+                .map(|label| (label, BTreeSet::new()))
+                .collect();
             if cells[2] == "histogram" {
                 for ending in ["_bucket", "_sum", "_count"] {
                     metrics.insert(format!("{name}{ending}"), own.clone());
@@ -46,7 +54,10 @@ impl Catalogue {
         }
         assert!(metrics.len() > 30, "the page has its table");
         let mut catalogue = Self { metrics };
-        labels.lines().filter(|line| line.starts_with("- `")).for_each(|line| catalogue.close(line));
+        labels
+            .lines()
+            .filter(|line| line.starts_with("- `"))
+            .for_each(|line| catalogue.close(line));
         catalogue
     }
 
@@ -55,7 +66,10 @@ impl Catalogue {
         let (label, rest) = line[3..].split_once("`: ").expect("a label and its values");
         let (values, of) = rest.rsplit_once(" (").expect("the metrics in parentheses");
         for metric in ticked(of) {
-            let named = self.metrics.iter_mut().filter(|(name, _)| name.starts_with(&metric));
+            let named = self
+                .metrics
+                .iter_mut()
+                .filter(|(name, _)| name.starts_with(&metric));
             for (_, labels) in named {
                 labels.insert(label.to_owned(), ticked(values).into_iter().collect());
             }
@@ -63,7 +77,11 @@ impl Catalogue {
     }
 
     /// Says what is wrong with asking for `metric` with these labels, each with the values that it is compared with.
-    pub(crate) fn complaint(&self, metric: &str, asked: &[(String, Vec<String>)]) -> Option<String> {
+    pub(crate) fn complaint(
+        &self,
+        metric: &str,
+        asked: &[(String, Vec<String>)],
+    ) -> Option<String> {
         if PROCESS.contains(&metric) || ADDED_METRICS.contains(&metric) {
             return None;
         }
@@ -77,7 +95,9 @@ impl Catalogue {
             let Some(known) = labels.get(label) else {
                 return Some(format!("{metric} has no label {label}"));
             };
-            let unknown = values.iter().find(|value| !known.is_empty() && !known.contains(*value));
+            let unknown = values
+                .iter()
+                .find(|value| !known.is_empty() && !known.contains(*value));
             unknown.map(|value| format!("{label} of {metric} is never {value}"))
         })
     }
@@ -85,5 +105,9 @@ impl Catalogue {
 
 /// The words in backticks.
 fn ticked(text: &str) -> Vec<String> {
-    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
 }

@@ -13,28 +13,55 @@ pub(crate) struct Expression {
 /// The rules of a file: recording rules and alerts.
 pub(crate) fn rules(file: &str) -> Vec<Value> {
     let document = tools::yaml(file);
-    let groups = document["groups"].as_array().expect("a rule file has groups").clone();
-    groups.iter().flat_map(|group| group["rules"].as_array().expect("a group has rules").clone()).collect()
+    let groups = document["groups"]
+        .as_array()
+        .expect("a rule file has groups")
+        .clone();
+    groups
+        .iter()
+        .flat_map(|group| {
+            group["rules"]
+                .as_array()
+                .expect("a group has rules")
+                .clone()
+        })
+        .collect()
 }
 
 /// The panels of a dashboard that ask something, with their titles.
 fn panels(file: &str) -> Vec<(String, Value)> {
-    let dashboard: Value = serde_json::from_str(&tools::read(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-    let panels = dashboard["panels"].as_array().expect("a dashboard has panels").clone();
+    let dashboard: Value =
+        serde_json::from_str(&tools::read(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let panels = dashboard["panels"]
+        .as_array()
+        .expect("a dashboard has panels")
+        .clone();
     let asking = panels.into_iter().filter(|panel| panel["type"] != "row");
-    asking.map(|panel| (panel["title"].as_str().expect("a title").to_owned(), panel)).collect()
+    asking
+        .map(|panel| (panel["title"].as_str().expect("a title").to_owned(), panel))
+        .collect()
 }
 
 /// What all rule files ask.
 pub(crate) fn of_rules() -> Vec<Expression> {
-    let files = ["deploy/prometheus/rules.yml", "deploy/prometheus/alerts.yml"];
+    let files = [
+        "deploy/prometheus/rules.yml",
+        "deploy/prometheus/alerts.yml",
+    ];
     let rules = files.into_iter().flat_map(rules);
     rules
         .map(|rule| {
-            let name = if rule["alert"].is_null() { &rule["record"] } else { &rule["alert"] };
+            let name = if rule["alert"].is_null() {
+                &rule["record"]
+            } else {
+                &rule["alert"]
+            };
             Expression {
                 place: name.as_str().expect("a rule has a name").to_owned(),
-                text: rule["expr"].as_str().expect("a rule has an expression").to_owned(),
+                text: rule["expr"]
+                    .as_str()
+                    .expect("a rule has an expression")
+                    .to_owned(),
             }
         })
         .collect()
@@ -48,11 +75,24 @@ pub(crate) fn of_dashboards(name: &str) -> Vec<Expression> {
         for (title, panel) in panels(&format!("{folder}/{file}")) {
             for target in panel["targets"].as_array().expect("a panel asks something") {
                 let text = target["expr"].as_str().expect("a target has an expression");
-                let text = [("$__rate_interval", "1m"), ("$__range", "1h"), ("$tenant", name), ("$app", name)]
-                    .into_iter()
-                    .fold(text.to_owned(), |text, (variable, value)| text.replace(variable, value));
-                assert!(!text.contains('$'), "{file}, {title}: an unknown variable in {text}");
-                found.push(Expression { place: format!("{file}, {title}"), text });
+                let text = [
+                    ("$__rate_interval", "1m"),
+                    ("$__range", "1h"),
+                    ("$tenant", name),
+                    ("$app", name),
+                ]
+                .into_iter()
+                .fold(text.to_owned(), |text, (variable, value)| {
+                    text.replace(variable, value)
+                });
+                assert!(
+                    !text.contains('$'),
+                    "{file}, {title}: an unknown variable in {text}"
+                );
+                found.push(Expression {
+                    place: format!("{file}, {title}"),
+                    text,
+                });
             }
         }
     }
@@ -71,17 +111,26 @@ pub(crate) fn selectors(text: &str) -> Vec<Selector> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find(is_name) {
-        let end = rest[start..].find(|c| !is_name(c)).map_or(rest.len(), |length| start + length);
+        let end = rest[start..]
+            .find(|c| !is_name(c))
+            .map_or(rest.len(), |length| start + length);
         let (name, after) = (&rest[start..end], &rest[end..]);
         rest = after;
         let metric = name == "up" || name.starts_with("process_") || name.contains("reveille_");
-        let braces = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        let braces = after
+            .strip_prefix('{')
+            .and_then(|inside| inside.split_once('}'));
         if let Some((_, behind)) = braces {
             rest = behind;
         }
         if metric {
-            let labels = braces.map(|(inside, _)| matchers(inside)).unwrap_or_default();
-            found.push(Selector { metric: name.to_owned(), labels });
+            let labels = braces
+                .map(|(inside, _)| matchers(inside))
+                .unwrap_or_default();
+            found.push(Selector {
+                metric: name.to_owned(),
+                labels,
+            });
         }
     }
     found
@@ -93,8 +142,15 @@ fn matchers(inside: &str) -> Vec<(String, Vec<String>)> {
     let mut parts = inside.split('"');
     while let (Some(head), Some(value)) = (parts.next(), parts.next()) {
         let label = head.trim_matches(|c: char| ",=~! ".contains(c)).to_owned();
-        let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || "_|.".contains(c)) && !value.contains(".*");
-        let values = if plain { value.split('|').map(str::to_owned).collect() } else { Vec::new() };
+        let plain = value
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_|.".contains(c))
+            && !value.contains(".*");
+        let values = if plain {
+            value.split('|').map(str::to_owned).collect()
+        } else {
+            Vec::new()
+        };
         found.push((label, values));
     }
     found

@@ -8,22 +8,39 @@ use crate::tools::{self, run};
 
 #[test]
 fn a_dockerfile_linter_has_nothing_to_say() {
-    assert_eq!(run("hadolint", &["--failure-threshold", "info", "Dockerfile"]), "");
+    assert_eq!(
+        run("hadolint", &["--failure-threshold", "info", "Dockerfile"]),
+        ""
+    );
 }
 
 #[test]
 fn the_image_runs_as_nobody_and_watches_its_health() {
     let file = tools::read("deploy/Dockerfile");
     let last = file.rsplit("\nFROM ").next().unwrap();
-    for line in ["USER 65532:65532", "HEALTHCHECK ", "VOLUME /var/lib/reveille", "ENTRYPOINT [\"/usr/bin/reveille\"]"] {
+    for line in [
+        "USER 65532:65532",
+        "HEALTHCHECK ",
+        "VOLUME /var/lib/reveille",
+        "ENTRYPOINT [\"/usr/bin/reveille\"]",
+    ] {
         assert!(last.contains(line), "the last stage has no {line}");
     }
-    assert!(file.matches("\nFROM ").count() == 2, "what builds does not ship");
+    assert!(
+        file.matches("\nFROM ").count() == 2,
+        "what builds does not ship"
+    );
 }
 
 #[test]
 fn compose_takes_the_stack() {
-    assert_eq!(run("docker-compose", &["--file", "compose.yaml", "config", "--quiet"]), "");
+    assert_eq!(
+        run(
+            "docker-compose",
+            &["--file", "compose.yaml", "config", "--quiet"]
+        ),
+        ""
+    );
 }
 
 #[test]
@@ -31,17 +48,27 @@ fn what_the_stack_mounts_exists_and_our_containers_write_nothing_but_their_volum
     let stack = tools::yaml("deploy/compose.yaml");
     for (name, service) in stack["services"].as_object().unwrap() {
         for volume in service["volumes"].as_array().unwrap_or(&Vec::new()) {
-            let Some(source) = volume.as_str().and_then(|text| text.split(':').next()) else { continue };
+            let Some(source) = volume.as_str().and_then(|text| text.split(':').next()) else {
+                continue;
+            };
             if source.starts_with("./") {
-                assert!(tools::path("deploy").join(source).exists(), "{name}: {source}");
+                assert!(
+                    tools::path("deploy").join(source).exists(),
+                    "{name}: {source}"
+                );
             } else {
-                assert!(stack["volumes"][source] != Value::Null, "{name}: no volume {source}");
+                assert!(
+                    stack["volumes"][source] != Value::Null,
+                    "{name}: no volume {source}"
+                );
             }
         }
     }
     for name in ["setup", "sandbox", "broker", "console"] {
         let service = &stack["services"][name];
-        let read_only = service["read_only"].as_bool().or(service["<<"]["read_only"].as_bool());
+        let read_only = service["read_only"]
+            .as_bool()
+            .or(service["<<"]["read_only"].as_bool());
         assert_eq!(read_only, Some(true), "{name}");
     }
 }
@@ -55,14 +82,20 @@ fn the_stack_publishes_on_this_machine_only() {
         .flat_map(|ports| ports.iter().filter_map(Value::as_str))
         .collect();
     assert_eq!(ports.len(), 3);
-    assert!(ports.iter().all(|port| port.starts_with("127.0.0.1:")), "{ports:?}");
+    assert!(
+        ports.iter().all(|port| port.starts_with("127.0.0.1:")),
+        "{ports:?}"
+    );
 }
 
 #[test]
 fn the_stacks_scripts_are_sound() {
     for script in tools::files("deploy/compose", ".sh") {
         run("sh", &["-n", &format!("compose/{script}")]);
-        run("shellcheck", &["--severity=style", &format!("compose/{script}")]);
+        run(
+            "shellcheck",
+            &["--severity=style", &format!("compose/{script}")],
+        );
     }
 }
 
@@ -77,9 +110,14 @@ fn the_stacks_prometheus_takes_its_configuration() {
     fs::write(file("bearer"), "rvk_console_0").unwrap();
     let here = folder.path().to_str().unwrap();
     let text = tools::read("deploy/compose/prometheus.yml");
-    let text = text.replace("/etc/prometheus", here).replace("/etc/reveille", here);
+    let text = text
+        .replace("/etc/prometheus", here)
+        .replace("/etc/reveille", here);
     fs::write(file("prometheus.yml"), text).unwrap();
-    run("promtool", &["check", "config", file("prometheus.yml").to_str().unwrap()]);
+    run(
+        "promtool",
+        &["check", "config", file("prometheus.yml").to_str().unwrap()],
+    );
 }
 
 #[test]
@@ -92,5 +130,8 @@ fn systemd_takes_the_unit_and_finds_it_well_confined() {
     let unit = unit.to_str().unwrap();
     assert_eq!(run("systemd-analyze", &["verify", "--man=no", unit]), "");
     // The exposure is ten times the figure: 1.5.
-    run("systemd-analyze", &["security", "--offline=true", "--threshold=15", unit]);
+    run(
+        "systemd-analyze",
+        &["security", "--offline=true", "--threshold=15", unit],
+    );
 }

@@ -13,14 +13,25 @@ const RULES: &str = "deploy/prometheus/rules.yml";
 
 #[test]
 fn prometheus_takes_the_rules() {
-    let said = run("promtool", &["check", "rules", "prometheus/rules.yml", "prometheus/alerts.yml"]);
+    let said = run(
+        "promtool",
+        &[
+            "check",
+            "rules",
+            "prometheus/rules.yml",
+            "prometheus/alerts.yml",
+        ],
+    );
     assert_eq!(said.matches("SUCCESS").count(), 2, "{said}");
 }
 
 #[test]
 fn every_alert_fires_when_it_should_and_is_silent_when_it_should_be() {
     let tests = files("deploy/prometheus/tests", ".yml");
-    let tests: Vec<String> = tests.iter().map(|file| format!("prometheus/tests/{file}")).collect();
+    let tests: Vec<String> = tests
+        .iter()
+        .map(|file| format!("prometheus/tests/{file}"))
+        .collect();
     let mut arguments = vec!["test", "rules"];
     arguments.extend(tests.iter().map(String::as_str));
     run("promtool", &arguments);
@@ -35,7 +46,11 @@ fn no_alert_is_without_a_test_for_firing_and_one_for_silence() {
             for check in case["alert_rule_test"].as_array().unwrap() {
                 let name = check["alertname"].as_str().unwrap().to_owned();
                 let expected = check["exp_alerts"].as_array().unwrap();
-                let set = if expected.is_empty() { &mut silent } else { &mut firing };
+                let set = if expected.is_empty() {
+                    &mut silent
+                } else {
+                    &mut firing
+                };
                 set.insert(name);
             }
         }
@@ -50,14 +65,30 @@ fn every_alert_says_how_bad_it_is_and_has_a_runbook() {
     for alert in expressions::rules(ALERTS) {
         let name = alert["alert"].as_str().unwrap();
         let severity = alert["labels"]["severity"].as_str().unwrap_or_default();
-        assert!(["critical", "warning", "info"].contains(&severity), "{name}: severity {severity}");
+        assert!(
+            ["critical", "warning", "info"].contains(&severity),
+            "{name}: severity {severity}"
+        );
         for part in ["summary", "description"] {
-            assert!(!alert["annotations"][part].as_str().unwrap_or_default().is_empty(), "{name} has no {part}");
+            assert!(
+                !alert["annotations"][part]
+                    .as_str()
+                    .unwrap_or_default()
+                    .is_empty(),
+                "{name} has no {part}"
+            );
         }
-        let url = alert["annotations"]["runbook_url"].as_str().unwrap_or_default();
+        let url = alert["annotations"]["runbook_url"]
+            .as_str()
+            .unwrap_or_default();
         assert!(url.ends_with(&format!("/runbooks/{name}")), "{name}: {url}");
         let page = tools::read(&format!("deploy/runbooks/{name}.md"));
-        for heading in [format!("# {name}\n"), "\n## What it means\n".into(), "\n## How to check\n".into(), "\n## What to do\n".into()] {
+        for heading in [
+            format!("# {name}\n"),
+            "\n## What it means\n".into(),
+            "\n## How to check\n".into(),
+            "\n## What to do\n".into(),
+        ] {
             assert!(page.contains(&heading), "{name}.md has no {heading:?}");
         }
     }
@@ -68,11 +99,18 @@ fn runbooks_link_to_pages_that_exist_and_none_is_left_over() {
     let pages: BTreeSet<String> = files("deploy/runbooks", ".md").into_iter().collect();
     for page in &pages {
         let text = tools::read(&format!("deploy/runbooks/{page}"));
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             assert!(pages.contains(link), "{page} links to {link}");
         }
     }
-    let mut expected: BTreeSet<String> = alert_names().iter().map(|name| format!("{name}.md")).collect();
+    let mut expected: BTreeSet<String> = alert_names()
+        .iter()
+        .map(|name| format!("{name}.md"))
+        .collect();
     expected.insert("README.md".to_owned());
     assert_eq!(pages, expected);
 }
@@ -81,13 +119,23 @@ fn runbooks_link_to_pages_that_exist_and_none_is_left_over() {
 fn everything_that_is_asked_for_exists() {
     let catalogue = Catalogue::read();
     let rules = expressions::rules(RULES);
-    let recorded: BTreeSet<String> = rules.iter().map(|rule| rule["record"].as_str().unwrap().to_owned()).collect();
-    let runbooks = files("deploy/runbooks", ".md").into_iter().flat_map(|page| queries_of(&page));
+    let recorded: BTreeSet<String> = rules
+        .iter()
+        .map(|rule| rule["record"].as_str().unwrap().to_owned())
+        .collect();
+    let runbooks = files("deploy/runbooks", ".md")
+        .into_iter()
+        .flat_map(|page| queries_of(&page));
     let mut complaints = Vec::new();
-    for expression in of_rules().into_iter().chain(of_dashboards("contoso")).chain(runbooks) {
+    for expression in of_rules()
+        .into_iter()
+        .chain(of_dashboards("contoso"))
+        .chain(runbooks)
+    {
         for selector in selectors(&expression.text) {
             let complaint = if selector.metric.contains(':') {
-                (!recorded.contains(&selector.metric)).then(|| format!("no rule records {}", selector.metric))
+                (!recorded.contains(&selector.metric))
+                    .then(|| format!("no rule records {}", selector.metric))
             } else {
                 catalogue.complaint(&selector.metric, &selector.labels)
             };
@@ -102,20 +150,36 @@ fn a_name_that_does_not_exist_is_found() {
     let catalogue = Catalogue::read();
     let asked = |text: &str| {
         let selectors = selectors(text);
-        let [selector] = selectors.as_slice() else { panic!("one series in {text}") };
+        let [selector] = selectors.as_slice() else {
+            panic!("one series in {text}")
+        };
         catalogue.complaint(&selector.metric, &selector.labels)
     };
-    assert_eq!(asked("sum(rate(reveille_attempts_total{outcome=\"accepted\"}[5m]))"), None);
-    assert_eq!(asked("sum(reveille_attempts)").unwrap(), "there is no metric reveille_attempts");
-    assert_eq!(asked("reveille_pushes{app=\"a\"}").unwrap(), "reveille_pushes has no label app");
+    assert_eq!(
+        asked("sum(rate(reveille_attempts_total{outcome=\"accepted\"}[5m]))"),
+        None
+    );
+    assert_eq!(
+        asked("sum(reveille_attempts)").unwrap(),
+        "there is no metric reveille_attempts"
+    );
+    assert_eq!(
+        asked("reveille_pushes{app=\"a\"}").unwrap(),
+        "reveille_pushes has no label app"
+    );
     let value = asked("reveille_attempts_total{outcome=~\"accepted|delivered\"}").unwrap();
-    assert_eq!(value, "outcome of reveille_attempts_total is never delivered");
+    assert_eq!(
+        value,
+        "outcome of reveille_attempts_total is never delivered"
+    );
 }
 
 #[test]
 fn prometheus_understands_what_dashboards_and_runbooks_ask() {
     let folder = tempfile::tempdir().unwrap();
-    let runbooks = files("deploy/runbooks", ".md").into_iter().flat_map(|page| queries_of(&page));
+    let runbooks = files("deploy/runbooks", ".md")
+        .into_iter()
+        .flat_map(|page| queries_of(&page));
     let rules: Vec<_> = of_dashboards("contoso")
         .into_iter()
         .chain(runbooks)
@@ -123,23 +187,39 @@ fn prometheus_understands_what_dashboards_and_runbooks_ask() {
         .collect();
     let count = rules.len();
     let file = folder.path().join("asked.yml");
-    fs::write(&file, serde_json::json!({"groups": [{"name": "asked", "rules": rules}]}).to_string()).unwrap();
-    let said = run("promtool", &["check", "rules", "--lint=none", file.to_str().unwrap()]);
+    fs::write(
+        &file,
+        serde_json::json!({"groups": [{"name": "asked", "rules": rules}]}).to_string(),
+    )
+    .unwrap();
+    let said = run(
+        "promtool",
+        &["check", "rules", "--lint=none", file.to_str().unwrap()],
+    );
     assert!(said.contains(&format!("SUCCESS: {count} rules")), "{said}");
 }
 
 fn alert_names() -> BTreeSet<String> {
-    expressions::rules(ALERTS).iter().map(|alert| alert["alert"].as_str().unwrap().to_owned()).collect()
+    expressions::rules(ALERTS)
+        .iter()
+        .map(|alert| alert["alert"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// The PromQL of a runbook, one query a line.
 fn queries_of(page: &str) -> Vec<expressions::Expression> {
     let text = tools::read(&format!("deploy/runbooks/{page}"));
-    let blocks = text.split("```promql\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned());
+    let blocks = text
+        .split("```promql\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap_or_default().to_owned());
     let lines = blocks.flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>());
     lines
         .map(|line| line.split("      #").next().unwrap_or_default().to_owned())
         .filter(|line| !line.trim().is_empty())
-        .map(|text| expressions::Expression { place: page.to_owned(), text })
+        .map(|text| expressions::Expression {
+            place: page.to_owned(),
+            text,
+        })
         .collect()
 }

@@ -26,15 +26,23 @@ pub(crate) fn files(folder: &str, ending: &str) -> Vec<String> {
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| name.ends_with(ending)).collect();
     names.sort();
-    assert!(!names.is_empty(), "{folder} has no file that ends in {ending}");
+    assert!(
+        !names.is_empty(),
+        "{folder} has no file that ends in {ending}"
+    );
     names
 }
 
 /// Runs a program in `deploy/` that must end well; gives all that it says.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
-    let ended = Command::new(program).args(arguments).current_dir(path("deploy")).output();
+    let ended = Command::new(program)
+        .args(arguments)
+        .current_dir(path("deploy"))
+        .output();
     let ended = ended.unwrap_or_else(|error| panic!("{program}: {error}; tests/run installs it"));
-    let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let said = [ended.stdout, ended.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
     assert!(ended.status.success(), "{program} {arguments:?}: {said}");
     said
 }
