@@ -1,30 +1,39 @@
 //! A broker put together: the only place where adapters and actors meet.
 
+pub mod check;
 mod directory;
+mod listeners;
 mod outbound;
 mod status;
 mod stores;
 mod watch;
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use actix_web::dev::ServerHandle;
+use actix::Addr;
 use bytes::Bytes;
+use jiff::tz::TimeZone;
 
-use self::{directory::TenantDirectory, outbound::Outbound, status::Standing, watch::Watchman};
+use self::{
+    directory::TenantDirectory,
+    listeners::{Listeners, Servers},
+    outbound::Outbound,
+    status::Standing,
+    watch::Watchman,
+};
 use crate::{
-    actors::{self, ActorSet, Deps, DispatchSettings, Placement, WnsFactory},
+    actors::{
+        self, ActorSet, Deps, DispatchSettings, Placement, WnsFactory,
+        campaign_runner::CampaignRunner, notifier::Notifier,
+    },
     adapters::{
         clock::SystemClock,
+        webhook::{CourierError, CourierOptions, WebhookCourier},
         wns::{ClientError, sender::WnsSender},
     },
     api,
     config::Config,
+    domain::webhook::Patience,
     ports::{
         Store,
         clock::Clock,
@@ -32,16 +41,22 @@ use crate::{
         error::StoreError,
         wns::Wns,
     },
-    service::{desk::Desk, tenants::Tenants},
-    telemetry::{Telemetry, install_panic_hook},
+    service::{
+        campaign::Campaigns,
+        desk::Desk,
+        status::BrokerStatus,
+        tenants::Tenants,
+        webhook::{Means, Webhooks},
+    },
+    telemetry::{ActorKind, Telemetry, install_panic_hook},
 };
 
 pub use stores::OpenStoreError;
 
-/// Lines about failures of one class come at most this often.
-const FAILURE_INTERVAL: Duration = Duration::from_secs(60);
 /// The document that keeps the key under which channel URIs are hashed for people.
 const URI_KEY_DOCUMENT: &str = "broker/uri-key";
+/// How long the report of a campaign is kept after its end.
+const REPORT_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Length of that key.
 const URI_KEY_BYTES: usize = 32;
 
@@ -51,6 +66,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     OpenStore(#[from] OpenStoreError),
+    /// The client that calls webhooks cannot be made.
+    #[error(transparent)]
+    Courier(#[from] CourierError),
     /// The store failed while the broker was put together.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -82,8 +100,10 @@ pub enum StartError {
 pub struct Broker {
     address: SocketAddr,
     actors: Rc<ActorSet>,
+    _runner: Addr<CampaignRunner>,
+    _notifier: Addr<Notifier>,
     state: Arc<api::State>,
-    server: ServerHandle,
+    servers: Servers,
     store: Arc<dyn Store>,
     telemetry: Telemetry,
     watch: Arc<Watchman>,
@@ -96,85 +116,37 @@ impl Broker {
     /// # Errors
     /// [`StartError`] says what has to be mended.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let telemetry = Telemetry::new(FAILURE_INTERVAL);
+        let telemetry = Telemetry::new(config.log.failure_interval);
         install_panic_hook(telemetry.clone());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let listen = config.server.listen;
         // Before the store is opened: a second broker on one machine fails here, whatever its store.
-        let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen {
-            address: listen,
-            source,
-        })?;
-        let store = stores::open(&config.store, &clock).await?;
-        let uri_key = uri_key(&*store).await?;
-        let rules = config.rules();
-        let ids = config.apps.iter().map(|app| app.id.clone()).collect();
-        let tenants = Arc::new(Tenants::new(
-            store.clone(),
-            configured_tenants(&config),
-            ids,
-        ));
-        let desk = Desk {
-            store: store.clone(),
-            clock: clock.clone(),
-            rules: Arc::new(rules.clone()),
-        };
-        let watch = Arc::new(Watchman::new(telemetry.clone()));
-        let outbound = Outbound::new(&config, &clock)?;
-        let deps = Deps {
-            store: store.clone(),
-            clock,
-            telemetry: telemetry.clone(),
-            directory: Arc::new(TenantDirectory(tenants.clone())),
-            apps: outbound.sources(&config)?,
-            wns: sender(&outbound, &config)?,
-            watch: watch.clone(),
-        };
-        let settings = dispatch_settings(&config, &uri_key);
-        let actors = Rc::new(actors::start(settings, rules, deps, Placement::Arbiters).await);
-        let parts = api::Parts {
-            desk,
-            tenants,
-            pfns: pfns(&config),
-            hosts: config.wns.hosts.clone(),
-            uri_key,
-            keys: config.keys.clone(),
-            status: Arc::new(Standing::new(
-                actors.broker().clone(),
-                telemetry.clone(),
-                watch.clone(),
-            )),
-            metrics: Arc::new(status::Metrics(telemetry.clone())),
-            settings: api_settings(&config),
-        };
-        let state = api::State::new(parts);
-        let address = listener.local_addr().map_err(|source| StartError::Listen {
-            address: listen,
-            source,
-        })?;
-        let server =
-            api::server::serve(listener, state.clone(), listening(&config)).map_err(|source| {
-                StartError::Listen {
-                    address: listen,
-                    source,
-                }
-            })?;
-        let handle = server.handle();
-        actix_rt::spawn(server);
+        let listeners = Listeners::bind(&config)?;
+        let store = stores::open(&config.store, &clock, &telemetry).await?;
+        let ground = Ground::new(&config, store.clone(), clock, telemetry.clone()).await?;
+        let actors = Rc::new(ground.actors(&config).await?);
+        let webhooks = ground.webhooks(&config);
+        let notifier = ground.notifier(&config, &actors, &webhooks)?;
+        let (state, runner) = ground.api(&config, &actors, webhooks);
+        let address = listeners.address();
+        let servers = listeners.serve(&state, &config)?;
         let health = store.probe().await?;
         telemetry.started(address, &health.description);
+        let advice = config.advice(ground.desk.clock.now().to_zoned(TimeZone::UTC).date());
         health
             .warnings
             .iter()
-            .for_each(|warning| telemetry.advised(warning));
+            .chain(&advice)
+            .for_each(|a| telemetry.advised(a));
         Ok(Self {
             address,
             actors,
+            _runner: runner,
+            _notifier: notifier,
             state,
-            server: handle,
+            servers,
             store,
             telemetry,
-            watch,
+            watch: ground.watch,
             drain_timeout: config.server.drain_timeout,
         })
     }
@@ -199,10 +171,8 @@ impl Broker {
     pub async fn drain(self) -> usize {
         self.telemetry.draining(self.drain_timeout);
         self.state.close();
-        let (unsettled, ()) = tokio::join!(
-            self.actors.drain(self.drain_timeout),
-            self.server.stop(true)
-        );
+        let (unsettled, ()) =
+            tokio::join!(self.actors.drain(self.drain_timeout), self.servers.stop());
         self.actors.stop();
         if let Err(error) = self.store.close().await {
             self.telemetry
@@ -210,6 +180,128 @@ impl Broker {
         }
         self.telemetry.stopped(unsettled);
         unsettled
+    }
+}
+
+/// What everything in a broker stands on.
+struct Ground {
+    desk: Desk,
+    tenants: Arc<Tenants>,
+    watch: Arc<Watchman>,
+    uri_key: Vec<u8>,
+}
+
+impl Ground {
+    async fn new(
+        config: &Config,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        telemetry: Telemetry,
+    ) -> Result<Self, StartError> {
+        let uri_key = uri_key(&*store).await?;
+        let ids = config.apps.iter().map(|app| app.id.clone()).collect();
+        let tenants = Tenants::new(store.clone(), configured_tenants(config), ids);
+        let watch = Arc::new(Watchman::new(telemetry.clone()));
+        let rules = Arc::new(config.rules());
+        let desk = Desk {
+            store,
+            clock,
+            rules,
+            telemetry,
+        };
+        Ok(Self {
+            desk,
+            tenants: Arc::new(tenants),
+            watch,
+            uri_key,
+        })
+    }
+
+    async fn actors(&self, config: &Config) -> Result<ActorSet, StartError> {
+        let desk = &self.desk;
+        let outbound = Outbound::new(config, &desk.clock)?;
+        let deps = Deps {
+            store: desk.store.clone(),
+            clock: desk.clock.clone(),
+            telemetry: desk.telemetry.clone(),
+            directory: Arc::new(TenantDirectory(self.tenants.clone())),
+            apps: outbound.sources(config)?,
+            wns: sender(&outbound, config)?,
+            watch: self.watch.clone(),
+        };
+        let settings = dispatch_settings(config, &self.uri_key);
+        let rules = desk.rules.as_ref().clone();
+        Ok(actors::start(settings, rules, deps, Placement::Arbiters).await)
+    }
+
+    fn webhooks(&self, config: &Config) -> Webhooks {
+        let (store, clock) = (self.desk.store.clone(), self.desk.clock.clone());
+        Webhooks::new(store, clock, config.webhooks.private_addresses)
+    }
+
+    fn notifier(
+        &self,
+        config: &Config,
+        actors: &ActorSet,
+        webhooks: &Webhooks,
+    ) -> Result<Addr<Notifier>, StartError> {
+        let options = CourierOptions {
+            private: config.webhooks.private_addresses,
+            extra_ca: None,
+        };
+        let disable_after = jiff::SignedDuration::try_from(config.webhooks.disable_after);
+        let patience = Patience {
+            disable_after: disable_after.expect("the configuration allows thirty days at most"),
+            ..Patience::default()
+        };
+        let telemetry = self.desk.telemetry.clone();
+        let notifier = Notifier {
+            webhooks: webhooks.clone(),
+            broker: actors.broker().settings.broker.clone(),
+            metrics: telemetry.actor(ActorKind::Notifier, tokio::time::Instant::now()),
+            means: Means {
+                courier: Arc::new(WebhookCourier::new(&options)?),
+                patience,
+                telemetry,
+            },
+        };
+        Ok(notifier.start(self.watch.clone()))
+    }
+
+    fn api(
+        &self,
+        config: &Config,
+        actors: &ActorSet,
+        webhooks: Webhooks,
+    ) -> (Arc<api::State>, Addr<CampaignRunner>) {
+        let (desk, broker) = (&self.desk, actors.broker());
+        let telemetry = &desk.telemetry;
+        let status: Arc<dyn BrokerStatus> = Arc::new(Standing::new(
+            broker.clone(),
+            telemetry.clone(),
+            self.watch.clone(),
+        ));
+        let campaigns = Campaigns::new(desk.clone(), self.tenants.clone(), status.clone());
+        let runner = CampaignRunner {
+            campaigns: campaigns.clone(),
+            broker: broker.settings.broker.clone(),
+            retention: REPORT_RETENTION,
+            metrics: telemetry.actor(ActorKind::CampaignRunner, tokio::time::Instant::now()),
+        };
+        let parts = api::Parts {
+            desk: desk.clone(),
+            tenants: self.tenants.clone(),
+            campaigns,
+            webhooks,
+            pfns: pfns(config),
+            hosts: config.wns.hosts.clone(),
+            uri_key: self.uri_key.clone(),
+            keys: config.keys.clone(),
+            status,
+            metrics: Arc::new(status::Metrics(telemetry.clone())),
+            settings: api_settings(config),
+        };
+        (api::State::new(parts), runner.start(self.watch.clone()))
     }
 }
 

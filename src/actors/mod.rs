@@ -2,12 +2,16 @@
 
 pub mod app;
 pub mod broker;
+pub mod campaign_runner;
 mod decisions;
 pub mod dispatcher;
+pub mod janitor;
 pub mod limiter;
+pub mod notifier;
 pub mod pacer;
 pub mod ready;
 pub mod roster;
+pub mod sampler;
 pub mod scout;
 pub mod set;
 pub mod sharer;

@@ -2,4 +2,6 @@
 
 pub mod clock;
 pub mod embedded;
+pub mod redis;
+pub mod webhook;
 pub mod wns;

@@ -6,6 +6,7 @@ use actix_web::{
     FromRequest, HttpMessage, HttpRequest, HttpResponse, dev::Payload, http::header, web,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
 
 use super::{
     json::cut_to,
@@ -54,7 +55,13 @@ impl Caller {
         let presented = presented.ok_or_else(|| refuse("send the key as Authorization: Bearer"))?;
         let now = state.desk.clock.now();
         let principal = state.keys.authenticate(presented, now);
-        let principal = principal.map_err(|_| refuse("the key is not taken"))?;
+        let principal = principal.map_err(|refusal| {
+            let peer = request.peer_addr().map(|peer| peer.ip().to_string());
+            let peer = peer.unwrap_or_default();
+            let telemetry = &state.desk.telemetry;
+            telemetry.key_refused(&peer, &refusal, Instant::now());
+            refuse("the key is not taken")
+        })?;
         let shared = state.principals.get(&principal.key);
         shared
             .map(|p| Self::Holder(Arc::clone(p)))

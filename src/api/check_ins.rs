@@ -214,6 +214,7 @@ impl Work for Note<'_> {
                 closed,
                 channel_updated,
                 ahead,
+                ..
             } => {
                 sum.noted += 1;
                 sum.closed += closed as u64;

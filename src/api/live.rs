@@ -118,9 +118,9 @@ impl Follower {
 
 fn write_all(text: &mut BytesMut, events: &[Entry]) {
     for event in events {
-        write!(text, "id: {}\n", event.id.0).ok();
+        writeln!(text, "id: {}", event.id.0).ok();
         if let Some(kind) = kind(&event.json) {
-            write!(text, "event: {kind}\n").ok();
+            writeln!(text, "event: {kind}").ok();
         }
         text.extend_from_slice(b"data: ");
         write_event(text, event);

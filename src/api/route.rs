@@ -12,6 +12,8 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
+use tokio::time::Instant;
+
 use super::{
     call::Caller,
     idempotent,
@@ -82,7 +84,9 @@ pub fn configure(config: &mut ServiceConfig, state: Arc<State>) {
             }));
         }
         for endpoint in endpoints {
-            resource = resource.route(with_entry(endpoint));
+            let method = word(&endpoint.method);
+            let measure = move |request, next| measured((method, path), request, next);
+            resource = resource.route(with_entry(endpoint).wrap(from_fn(measure)));
         }
         config.service(
             resource.default_service(web::to(move |request: HttpRequest| {
@@ -113,6 +117,32 @@ fn with_entry(endpoint: Endpoint) -> Route {
         Entry::Bounded => route.wrap(from_fn(bounded)),
         Entry::Write => route.wrap(from_fn(idempotent::once)).wrap(from_fn(bounded)),
     }
+}
+
+/// Counts the request and how long its answer took to begin.
+async fn measured(
+    (method, path): (&'static str, &'static str),
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let telemetry = state_of(&request)?.desk.telemetry.clone();
+    let begun = Instant::now();
+    let _in_flight = telemetry.request_started();
+    let served = next.call(request).await;
+    let code = match &served {
+        Ok(response) => response.status(),
+        Err(error) => error.as_response_error().status_code(),
+    };
+    telemetry.request_answered(method, path, code.as_u16(), begun.elapsed());
+    Ok(served?.map_into_boxed_body())
+}
+
+/// The method as a label.
+fn word(method: &Method) -> &'static str {
+    let known = [Method::GET, Method::PUT, Method::POST, Method::DELETE];
+    let words = ["GET", "PUT", "POST", "DELETE"];
+    let at = known.iter().position(|known| known == method);
+    at.map_or("other", |at| words[at])
 }
 
 /// Recognises the caller.

@@ -26,7 +26,7 @@ pub struct Listening {
     pub drain_timeout: Duration,
 }
 
-/// Serves the API on `listener` until the returned server is stopped. It handles no signals.
+/// Serves the API on `listener` until the returned server is stopped, and what `pages` adds to it. It handles no signals.
 ///
 /// # Errors
 /// What the operating system says of the listener.
@@ -34,11 +34,14 @@ pub fn serve(
     listener: TcpListener,
     state: Arc<State>,
     bounds: Listening,
+    pages: fn(&mut web::ServiceConfig),
 ) -> std::io::Result<Server> {
     let workers = bounds.workers.max(1);
     let factory = move || {
         let state = Arc::clone(&state);
-        App::new().configure(move |config: &mut web::ServiceConfig| configure(config, state))
+        App::new()
+            .configure(pages)
+            .configure(move |config: &mut web::ServiceConfig| configure(config, state))
     };
     let server = HttpServer::new(factory)
         .workers(workers)

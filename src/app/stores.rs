@@ -1,12 +1,24 @@
 //! Opens the store that the configuration names.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
+
+use secrecy::SecretString;
+use url::Url;
 
 use crate::{
-    adapters::embedded::{EmbeddedOptions, EmbeddedStore, OpenError},
-    config,
+    adapters::{
+        embedded::{EmbeddedOptions, EmbeddedStore, OpenError},
+        redis::{Address, Arrangement, ConnectError, Login, RedisOptions, RedisStore, Tls},
+    },
+    config::{self, RedisTopology},
     ports::{Store, clock::Clock},
+    telemetry::Telemetry,
 };
+
+/// Port of a Redis whose URL names none.
+const REDIS_PORT: u16 = 6379;
+/// Port of a Sentinel whose URL names none.
+const SENTINEL_PORT: u16 = 26_379;
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -14,15 +26,24 @@ pub enum OpenStoreError {
     /// The embedded store says why.
     #[error("cannot open the store (store.path): {0}")]
     Embedded(#[from] OpenError),
-    /// This build has no such store.
-    #[error("store.kind = \"redis\" is not in this build; use \"embedded\"")]
-    NoRedis,
+    /// The Redis store says why.
+    #[error("cannot open the store (store.url): {0}")]
+    Redis(#[from] ConnectError),
+    /// The certificate authority cannot be read.
+    #[error("cannot read {path} (store.ca_file): {source}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
 }
 
 /// Opens the store.
 pub(super) async fn open(
     settings: &config::Store,
     clock: &Arc<dyn Clock>,
+    telemetry: &Telemetry,
 ) -> Result<Arc<dyn Store>, OpenStoreError> {
     match &settings.backend {
         config::Backend::Embedded { path } => {
@@ -33,6 +54,76 @@ pub(super) async fn open(
             let store: Arc<dyn Store> = EmbeddedStore::open(options)?;
             Ok(store)
         }
-        config::Backend::Redis(_) => Err(OpenStoreError::NoRedis),
+        config::Backend::Redis(redis) => {
+            let mut options = redis_options(redis, clock, telemetry)?;
+            options.feed_events_max = settings.events_max as usize;
+            options.feed_age_max = settings.events_max_age;
+            let store: Arc<dyn Store> = RedisStore::connect(options).await?;
+            Ok(store)
+        }
+    }
+}
+
+fn redis_options(
+    redis: &config::RedisStore,
+    clock: &Arc<dyn Clock>,
+    telemetry: &Telemetry,
+) -> Result<RedisOptions, OpenStoreError> {
+    let first = redis.url.expose();
+    let urls =
+        || std::iter::once(first).chain(redis.more_urls.iter().map(config::PrivateUrl::expose));
+    let addresses = |port| urls().map(|url| address(url, port)).collect();
+    let arrangement = match &redis.topology {
+        RedisTopology::Single => Arrangement::Single(address(first, REDIS_PORT)),
+        RedisTopology::Cluster => Arrangement::Cluster {
+            seeds: addresses(REDIS_PORT),
+        },
+        RedisTopology::Sentinel { master } => Arrangement::Sentinel {
+            sentinels: addresses(SENTINEL_PORT),
+            master: master.clone(),
+        },
+    };
+    let telemetry = telemetry.clone();
+    let alarm = Arc::new(move |advice: &str| telemetry.advised(advice));
+    let mut options = RedisOptions::at(address(first, REDIS_PORT), clock.clone(), alarm);
+    options.arrangement = arrangement;
+    options.login = login(first);
+    options.database = first.path().trim_start_matches('/').parse().unwrap_or(0);
+    options.shards = Some(redis.shards as usize);
+    options.min_replicas_to_ack = redis.min_replicas_to_ack;
+    options.tls = (first.scheme() == "rediss").then(Tls::default);
+    if let (Some(tls), Some(path)) = (&mut options.tls, &redis.ca_file) {
+        let read = std::fs::read(path);
+        let unreadable = |source| OpenStoreError::CaFile {
+            path: path.clone(),
+            source,
+        };
+        tls.authorities = Some(read.map_err(unreadable)?);
+    }
+    Ok(options)
+}
+
+fn address(url: &Url, port: u16) -> Address {
+    Address {
+        host: url
+            .host_str()
+            .unwrap_or_default()
+            .trim_matches(['[', ']'])
+            .to_owned(),
+        port: url.port().unwrap_or(port),
+    }
+}
+
+fn login(url: &Url) -> Login {
+    let decoded = |text: &str| {
+        percent_encoding::percent_decode_str(text)
+            .decode_utf8_lossy()
+            .into_owned()
+    };
+    Login {
+        user: Some(decoded(url.username())).filter(|user| !user.is_empty()),
+        password: url
+            .password()
+            .map(|password| SecretString::from(decoded(password))),
     }
 }

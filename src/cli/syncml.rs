@@ -1,6 +1,10 @@
 //! `reveille syncml`: the SyncML that gives a device its PFN, asks for its channel, and what the device answered.
 
-use std::{io::Read, num::NonZeroU16, path::PathBuf};
+use std::{
+    io::Read,
+    num::NonZeroU16,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -123,19 +127,7 @@ fn usage(error: impl std::fmt::Display) -> Failure {
 }
 
 fn read(args: &ReadArgs) -> Result<(), Failure> {
-    let mut body = Vec::new();
-    let unreadable = |error| usage(format!("cannot read {}: {error}", args.file.display()));
-    if args.file.as_os_str() == "-" {
-        std::io::stdin()
-            .take(BODY_BYTES_MAX)
-            .read_to_end(&mut body)
-            .map_err(unreadable)?;
-    } else {
-        let file = std::fs::File::open(&args.file).map_err(unreadable)?;
-        file.take(BODY_BYTES_MAX)
-            .read_to_end(&mut body)
-            .map_err(unreadable)?;
-    }
+    let body = read_body(&args.file)?;
     let provider = args.provider.as_deref().map(provider).transpose()?;
     let report = SyncMlReport::read(&body, provider.as_ref(), &HostPolicy::default())
         .map_err(|error| Failure::new(Exit::Failed, error))?;
@@ -176,4 +168,19 @@ fn read(args: &ReadArgs) -> Result<(), Failure> {
         "next     {}",
         next.unwrap_or("nothing: ask again in every session")
     ))
+}
+
+fn read_body(file: &Path) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    let unreadable = |error| usage(format!("cannot read {}: {error}", file.display()));
+    let input: Box<dyn Read> = if file.as_os_str() == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(file).map_err(unreadable)?)
+    };
+    input
+        .take(BODY_BYTES_MAX)
+        .read_to_end(&mut body)
+        .map_err(unreadable)?;
+    Ok(body)
 }

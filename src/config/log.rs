@@ -71,13 +71,16 @@ settings! {
 }
 
 impl Log {
-    /// Level and targets as one filter, such as `info,reveille::actors=debug`. What is finer than `info` holds for our own parts
+    /// Level and targets as one filter, such as `warn,reveille=info`. What is finer than `warn` holds for our own parts
     /// only: libraries write a line for every packet there.
     #[must_use]
     pub fn directives(&self) -> String {
         let general = match self.level {
-            LogLevel::Error | LogLevel::Warn | LogLevel::Info => self.level.as_str().to_owned(),
-            LogLevel::Debug | LogLevel::Trace => format!("info,reveille={}", self.level.as_str()),
+            LogLevel::Error | LogLevel::Warn => self.level.as_str().to_owned(),
+            // What libraries tell about themselves helps nobody who operates a broker.
+            LogLevel::Info | LogLevel::Debug | LogLevel::Trace => {
+                format!("warn,reveille={}", self.level.as_str())
+            }
         };
         let all: Vec<&str> = [general.as_str()]
             .into_iter()

@@ -40,13 +40,14 @@ pub(crate) const REDIRECT_PATH: &str = "/sandbox/redirected";
 /// Answers a request to a channel.
 ///
 /// # Errors
-/// [`Aborted`] when the connection shall be cut instead.
+/// [`Aborted`] when the connection shall be cut instead, or the client went away before all of its request was here: such a
+/// request did not arrive and is not in the ledger.
 pub(crate) async fn answer(
     thread: &Thread,
     parts: Parts,
     body: Incoming,
 ) -> Result<Response<ReplyBody>, Aborted> {
-    let body_bytes = body_bytes(&parts.headers, body).await;
+    let body_bytes = body_bytes(&parts.headers, body).await?;
     let live = thread.world.live.load();
     let decided = Arrival::of(thread, &live, &parts, body_bytes).decide();
     let spelling = live.behaviour.status_headers;
@@ -210,20 +211,21 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// The length of the body, which is read and forgotten.
-async fn body_bytes(headers: &HeaderMap, mut body: Incoming) -> usize {
+async fn body_bytes(headers: &HeaderMap, mut body: Incoming) -> Result<usize, Aborted> {
     let declared = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
         .unwrap_or(0);
     if declared > BODY_READ_MAX {
-        return declared;
+        return Ok(declared);
     }
     let mut bytes = 0;
     while bytes <= BODY_READ_MAX && !body.is_end_stream() {
         match body.frame().await {
             Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, bytes::Bytes::len),
-            Some(Err(_)) | None => break,
+            Some(Err(_)) => return Err(Aborted),
+            None => break,
         }
     }
-    bytes
+    Ok(bytes)
 }

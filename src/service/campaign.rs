@@ -19,6 +19,7 @@ mod targets;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use uuid::{NoContext, Uuid};
 
 use super::{desk::Desk, status::BrokerStatus, tenants::Tenants};
@@ -121,6 +122,12 @@ impl Campaigns {
             status,
             backlogs: backlog::Backlogs::default(),
         }
+    }
+
+    /// Changes whenever some document has changed: a campaign perhaps.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.store.changed()
     }
 
     /// Makes a draft. Its id is new and sorts by the time of its making.

@@ -1,12 +1,15 @@
 //! Taking the console's word that devices have started sessions.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use crate::{
     domain::{
         id::{DeviceId, TenantId},
         record::DeviceRecord,
-        transition::{self, Effects, Registered, Step},
+        transition::{self, ClosedTarget, Effects, Registered, Step},
         wns::channel_uri::ChannelUri,
     },
     ports::{error::StoreError, records::Urgency},
@@ -34,6 +37,8 @@ pub enum CheckIn {
         channel_updated: bool,
         /// How far the session's begin lies ahead of our clock; zero when it does not.
         ahead: SignedDuration,
+        /// From the notification that WNS took to the session, if one had been sent.
+        delay: Option<Duration>,
     },
     /// Nobody has named the device before, and the report brought no channel.
     Unknown,
@@ -71,17 +76,33 @@ pub async fn check_in(
     );
     let mut answers = known.await?;
     let new = newcomers(&answers);
-    if new.is_empty() {
-        return Ok(answers);
+    let jobs: Vec<_> = new.iter().map(|i| sessions[*i].clone()).collect();
+    if !jobs.is_empty() {
+        let made = desk.change(tenant, jobs, Urgency::Open, |step, session, record| {
+            note(step, session, record.unwrap_or_default())
+        });
+        for (i, answer) in new.into_iter().zip(made.await?) {
+            answers[i] = answer;
+        }
     }
-    let jobs = new.iter().map(|i| sessions[*i].clone()).collect();
-    let made = desk.change(tenant, jobs, Urgency::Open, |step, session, record| {
-        note(step, session, record.unwrap_or_default())
-    });
-    for (i, answer) in new.into_iter().zip(made.await?) {
-        answers[i] = answer;
-    }
+    tell(desk, tenant, &answers);
     Ok(answers)
+}
+
+fn tell(desk: &Desk, tenant: &TenantId, answers: &[CheckIn]) {
+    let metrics = desk.telemetry.tenant(tenant);
+    let mut farthest = SignedDuration::ZERO;
+    for answer in answers {
+        if let CheckIn::Noted { ahead, delay, .. } = answer {
+            desk.telemetry.checked_in(&metrics, *delay);
+            farthest = farthest.max(*ahead);
+        }
+    }
+    if farthest > desk.rules.check_in_skew {
+        let ahead = farthest.unsigned_abs();
+        desk.telemetry
+            .check_in_ahead(&metrics, ahead, Instant::now());
+    }
 }
 
 /// The check-in comes first: it closes what waited for the device, so that the channel does not push one that is awake.
@@ -89,6 +110,7 @@ fn note(step: &Step<'_>, session: &Session, mut record: DeviceRecord) -> Decisio
     let mut effects = Effects::default();
     let noted = transition::check_in(step, &mut record, session.at.unwrap_or(step.now));
     let closed = noted.effects.closed.len();
+    let delay = noted.effects.closed.iter().find_map(delay_of);
     effects.absorb(noted.effects);
     let mut channel_updated = false;
     if let Some(uri) = &session.uri {
@@ -100,6 +122,12 @@ fn note(step: &Step<'_>, session: &Session, mut record: DeviceRecord) -> Decisio
         closed,
         channel_updated,
         ahead: noted.ahead,
+        delay,
     };
     Decision::Commit(Some(record), effects, answer)
+}
+
+fn delay_of(closed: &ClosedTarget) -> Option<Duration> {
+    let delay = closed.checked_in_at?.duration_since(closed.accepted_at?);
+    Some(delay.max(SignedDuration::ZERO).unsigned_abs())
 }

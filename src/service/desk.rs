@@ -1,15 +1,17 @@
-//! What the use cases that change devices work with: a store, a clock, the rules.
+//! What the use cases that change devices work with: a store, a clock, the rules, and where to tell what happens.
 
 use std::sync::Arc;
 
 use crate::{
     domain::{
+        ask::CloseReason,
         id::{DeviceId, DeviceKey, TenantId},
         record::DeviceRecord,
         schedule::Rules,
         transition::Step,
     },
     ports::{Store, clock::Clock, error::StoreError, records::Urgency},
+    telemetry::Telemetry,
 };
 
 use super::edit::{Decision, Edit, edit};
@@ -23,6 +25,8 @@ pub struct Desk {
     pub clock: Arc<dyn Clock>,
     /// The broker's policy.
     pub rules: Arc<Rules>,
+    /// Told of the asks that end.
+    pub telemetry: Telemetry,
 }
 
 impl Desk {
@@ -44,20 +48,38 @@ impl Desk {
             .into_iter()
             .map(|(device, job)| Edit::new(DeviceKey::new(tenant.clone(), device), job));
         let now = self.clock.now();
-        edit(
-            &*self.store,
-            edits.collect(),
-            urgency,
-            |key, job, record| {
-                let step = Step {
-                    rules: &self.rules,
-                    device: &key.device,
-                    now,
-                    jitter: rand::random(),
-                };
-                decide(&step, job, record)
-            },
-        )
-        .await
+        let decide = |key: &DeviceKey, job: &J, record| {
+            let step = Step {
+                rules: &self.rules,
+                device: &key.device,
+                now,
+                jitter: rand::random(),
+            };
+            match decide(&step, job, record) {
+                Decision::Commit(record, effects, answer) => {
+                    let ended = effects.closed.iter().map(|closed| closed.ask.reason);
+                    let ended: Vec<CloseReason> = ended.collect();
+                    Decision::Commit(record, effects, (answer, ended))
+                }
+                Decision::Leave(answer) => Decision::Leave((answer, Vec::new())),
+            }
+        };
+        let done = edit(&*self.store, edits.collect(), urgency, decide).await?;
+        let mut answers = Vec::with_capacity(done.len());
+        let mut ended: Vec<(CloseReason, u64)> = Vec::new();
+        for (answer, reasons) in done {
+            answers.push(answer);
+            for reason in reasons {
+                match ended.iter_mut().find(|(known, _)| *known == reason) {
+                    Some((_, count)) => *count += 1,
+                    None => ended.push((reason, 1)),
+                }
+            }
+        }
+        let metrics = self.telemetry.tenant(tenant);
+        for (reason, asks) in ended {
+            self.telemetry.asks_closed(&metrics, reason, asks);
+        }
+        Ok(answers)
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    double::Trouble,
+    store::Trouble,
     support::{Broker, uri},
 };
 

@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use reqwest::Method;
+use reveille::ports::documents::Documents;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -162,7 +163,14 @@ async fn a_caller_that_hung_up_blocks_its_key_no_longer_than_a_minute() {
         "POST {CHANNELS} HTTP/1.1\r\nhost: x\r\nidempotency-key: k\r\ncontent-type: application/x-ndjson\r\ncontent-length: 1000\r\n\r\n{line}"
     );
     socket.write_all(head.as_bytes()).await.unwrap();
-    while broker.store.documents("answer/") == 0 {
+    while broker
+        .store
+        .list("answer/", None, 1)
+        .await
+        .unwrap()
+        .items
+        .is_empty()
+    {
         tokio::task::yield_now().await;
     }
     assert_eq!(stream(&broker, "k", line.clone()).await.status, 409);

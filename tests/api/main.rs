@@ -1,14 +1,17 @@
 //! The message API over real loopback sockets: what consoles see, what breaks it, what it promises.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(unreachable_pub, reason = "nobody else uses a test")]
+
 mod bad_input;
 mod bulk;
 mod devices;
-mod double;
 mod events;
 mod health;
 mod idempotency;
 mod keys;
 mod openapi;
 mod pushes;
+mod store;
 mod support;
 mod tenants_and_apps;

@@ -20,14 +20,16 @@ use reveille::{
     },
     ports::clock::Clock,
     service::{
+        campaign::Campaigns,
         desk::Desk,
         status::{ActorStatus, AppStatus, BrokerStatus, TokenState, TokenStatus},
         tenants::{Tenant, Tenants},
     },
+    telemetry::{RecentFailure, Telemetry},
 };
 use serde_json::Value;
 
-use crate::double::Double;
+use crate::store::TestStore;
 
 /// When every test begins.
 pub(crate) const START: &str = "2026-03-01T12:00:00Z";
@@ -50,11 +52,16 @@ impl Clock for TestClock {
 pub(crate) struct Running {
     pub(crate) apps: Mutex<HashMap<AppId, AppStatus>>,
     pub(crate) actors: Mutex<Vec<ActorStatus>>,
+    pub(crate) failures: Mutex<Vec<RecentFailure>>,
 }
 
 impl BrokerStatus for Running {
     fn app(&self, app: &AppId) -> Option<AppStatus> {
         self.apps.lock().unwrap().get(app).cloned()
+    }
+
+    fn recent_failures(&self, _app: &AppId) -> Vec<RecentFailure> {
+        self.failures.lock().unwrap().clone()
     }
 
     fn actors(&self) -> Vec<ActorStatus> {
@@ -65,6 +72,20 @@ impl BrokerStatus for Running {
 impl MetricsText for Running {
     fn metrics_text(&self) -> String {
         "# HELP reveille_build_info The version.\nreveille_build_info{version=\"0\"} 1\n".to_owned()
+    }
+}
+
+/// An attempt that WNS refused.
+fn failure() -> RecentFailure {
+    RecentFailure {
+        at: "2026-03-01T12:00:00Z".parse().unwrap(),
+        outcome: "channel_refused",
+        host: "wns2-by3p.notify.windows.com".to_owned(),
+        channel: "9f3ac1d2".to_owned(),
+        ms_cv: Some("abc.0".to_owned()),
+        msg_id: Some("4F2A9C31".to_owned()),
+        debug_trace: Some("BY3P-22".to_owned()),
+        description: None,
     }
 }
 
@@ -86,7 +107,7 @@ pub(crate) fn sending() -> AppStatus {
 
 pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
-    pub(crate) store: Arc<Double>,
+    pub(crate) store: Arc<TestStore>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) running: Arc<Running>,
     pub(crate) state: Arc<State>,
@@ -106,8 +127,13 @@ impl Broker {
     }
 
     pub(crate) async fn with(keys: KeyRing, settings: Settings) -> Self {
+        Self::keeping(1_000_000, keys, settings).await
+    }
+
+    /// A broker whose feeds keep so many events.
+    pub(crate) async fn keeping(events: u64, keys: KeyRing, settings: Settings) -> Self {
         let clock = Arc::new(TestClock(Mutex::new(START.parse().unwrap())));
-        let store = Arc::new(Double::new(clock.clone()));
+        let store = Arc::new(TestStore::open(clock.clone(), events));
         let apps: Vec<AppId> = ["contoso", "fabrikam"]
             .map(|a| AppId::new(a).unwrap())
             .to_vec();
@@ -118,19 +144,25 @@ impl Broker {
                 running: true,
                 restarts: 0,
             }]),
+            failures: Mutex::new(vec![failure()]),
         });
         let tenants = [("contoso", 0), ("fabrikam", 1)].map(|(id, app): (&str, usize)| Tenant {
             id: TenantId::new(id).unwrap(),
             app: apps[app].clone(),
             share: 1,
         });
+        let telemetry = Telemetry::new(Duration::from_secs(60));
+        let desk = Desk {
+            store: store.clone(),
+            clock: clock.clone(),
+            rules: Arc::new(Rules::default()),
+            telemetry: telemetry.clone(),
+        };
+        let tenants = Arc::new(Tenants::new(store.clone(), tenants.to_vec(), apps.clone()));
         let state = State::new(Parts {
-            desk: Desk {
-                store: store.clone(),
-                clock: clock.clone(),
-                rules: Arc::new(Rules::default()),
-            },
-            tenants: Arc::new(Tenants::new(store.clone(), tenants.to_vec(), apps.clone())),
+            campaigns: Campaigns::new(desk.clone(), tenants.clone(), running.clone()),
+            desk,
+            tenants,
             pfns: HashMap::from([(apps[0].clone(), "Contoso.MDM_abc".to_owned())]),
             hosts: HostPolicy::new(["localhost:9443"]).unwrap(),
             uri_key: b"a key".to_vec(),
@@ -147,7 +179,7 @@ impl Broker {
             header_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(1),
         };
-        let server = api::server::serve(listener, state.clone(), bounds).unwrap();
+        let server = api::server::serve(listener, state.clone(), bounds, |_| {}).unwrap();
         let handle = server.handle();
         actix_web::rt::spawn(server);
         Self {

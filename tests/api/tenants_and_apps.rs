@@ -2,11 +2,7 @@
 
 use jiff::SignedDuration;
 use reqwest::Method;
-use reveille::{
-    domain::id::{AppId, TenantId},
-    ports::queues::Selector,
-    service::status::TokenState,
-};
+use reveille::{domain::id::AppId, ports::queues::Queues, service::status::TokenState};
 use serde_json::json;
 
 use crate::support::{Answer, Broker, sending, uri};
@@ -133,35 +129,36 @@ async fn a_paused_app_takes_its_tenants_out_of_service_later_ones_too() {
     broker
         .put("/v1/tenants/late", &json!({ "app": "contoso" }))
         .await;
-    let parked = |broker: &Broker| {
-        let mut names: Vec<String> = broker
-            .store
-            .parked()
-            .iter()
-            .map(|s| s.tenant.to_string())
-            .collect();
+    let push = json!({ "devices": ["d"], "priority": "urgent" });
+    for tenant in ["contoso", "emea", "late", "fabrikam"] {
+        let line = format!("{{\"device\":\"d\",\"uri\":\"{}\"}}", uri("d"));
+        broker
+            .post_lines(&format!("/v1/tenants/{tenant}/channels"), line)
+            .await;
+        broker
+            .post(&format!("/v1/tenants/{tenant}/pushes"), &push)
+            .await;
+    }
+    let ready = async || {
+        let ready = broker.store.ready().await.unwrap();
+        let mut names: Vec<String> = ready.iter().map(|r| r.queue.to_string()).collect();
         names.sort();
         names
     };
-    assert_eq!(parked(&broker), ["contoso", "emea", "late"]);
-    let whole = Selector {
-        tenant: TenantId::new("emea").unwrap(),
-        flow: None,
-    };
-    assert!(broker.store.parked().contains(&whole));
+    assert_eq!(ready().await, ["fabrikam:urgent:direct"]);
     let resumed = Answer::of(broker.request(Method::POST, "/v1/apps/contoso/resume")).await;
     assert_eq!(
         (resumed.status, &resumed.body["state"]),
         (200, &json!("sending"))
     );
-    assert_eq!(parked(&broker), Vec::<String>::new());
+    assert_eq!(ready().await.len(), 4);
     let kinds: Vec<_> = broker
         .events()
         .await
         .iter()
         .map(|e| e["type"].clone())
         .collect();
-    assert_eq!(kinds, [json!("app.held"), json!("app.resumed")]);
+    assert_eq!(kinds, ["app.held", "channel.registered", "app.resumed"]);
 }
 
 #[actix_web::test]

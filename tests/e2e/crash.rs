@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reveille::sandbox::{Behaviour, Delay};
 
-use crate::rig::{Rig, TENANT};
+use crate::rig::{Rig, TENANT, until};
 
 const DEVICES: u32 = 20_000;
 const KILLS: u64 = 5;
@@ -28,8 +28,11 @@ async fn every_device_is_woken_although_the_broker_is_killed_again_and_again() {
     // when the broker is killed at random moments
     let mut arrived = 0;
     for kill in 0..KILLS {
-        let pause = 100 + rand::random_range(0..400);
-        tokio::time::sleep(Duration::from_millis(pause)).await;
+        let more = rand::random_range(1..3_000);
+        until("more notifications arrive", async || {
+            rig.sandbox.ledger().requests > arrived + more
+        })
+        .await;
         rig.kill();
         let now = rig.sandbox.ledger().requests;
         eprintln!("kill {kill} after {} notifications", now - arrived);
@@ -53,5 +56,11 @@ async fn every_device_is_woken_although_the_broker_is_killed_again_and_again() {
         ledger.violations
     );
     let tenant = rig.get(&format!("/v1/tenants/{TENANT}")).await;
-    assert_eq!(tenant["closed"]["accepted"], DEVICES, "{tenant}");
+    // Some devices checked in before the broker that had woken them could note it.
+    let closed = |reason: &str| tenant["closed"][reason].as_u64().unwrap();
+    assert_eq!(
+        closed("accepted") + closed("checked_in"),
+        u64::from(DEVICES),
+        "{tenant}"
+    );
 }

@@ -289,7 +289,7 @@ fn levels_finer_than_info_hold_for_our_own_parts() {
     assert_eq!(directives("level = \"warn\""), "warn");
     assert_eq!(
         directives("level = \"debug\"\ntargets = [\"hyper=trace\", \"reveille::api=off\"]"),
-        "info,reveille=debug,hyper=trace,reveille::api=off"
+        "warn,reveille=debug,hyper=trace,reveille::api=off"
     );
 }
 

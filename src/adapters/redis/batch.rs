@@ -1,0 +1,236 @@
+//! Turns items into calls of the commit script, and its answer into what became of each.
+//!
+//! A call may hold items of several shards where these are sure to be on one server; in a cluster it holds those of one.
+
+use std::{collections::HashSet, mem, sync::Arc};
+
+use redis::Value;
+use tokio::sync::oneshot;
+
+use super::{
+    Core,
+    errors::{damaged, unavailable},
+    firsts::Firsts,
+    gather::{BATCH, Job},
+    queues::queue_of,
+    reading::stored_value,
+    tables::commit_call,
+};
+use crate::{
+    domain::{id::DeviceKey, queue::Queue},
+    ports::{
+        error::StoreError,
+        records::{Committed, Fence, Item, Stored, Urgency},
+    },
+};
+
+/// Most times that devices are looked for in the queues where they turn out to be.
+const SEARCHES_MAX: usize = 4;
+
+/// Items of one gate that somebody wants committed.
+pub(super) struct CommitJob {
+    pub(super) items: Vec<Item>,
+    pub(super) urgency: Urgency,
+    pub(super) fence: Option<Fence>,
+    pub(super) reply: oneshot::Sender<Result<Vec<Committed>, StoreError>>,
+}
+
+/// An item, where its answer belongs, and where the device was found to wait.
+pub(super) struct Entry {
+    job: usize,
+    at: usize,
+    pub(super) item: Item,
+    pub(super) waits_in: Option<Queue>,
+}
+
+struct Batch {
+    urgency: Urgency,
+    fence: Option<Fence>,
+    entries: Vec<Entry>,
+    devices: HashSet<DeviceKey>,
+}
+
+impl Job for CommitJob {
+    fn weight(&self) -> usize {
+        self.items.len()
+    }
+
+    async fn flush(core: Arc<Core>, mut jobs: Vec<Self>) {
+        let mut results: Vec<Result<Vec<Committed>, StoreError>> = jobs
+            .iter()
+            .map(|job| Ok(vec![Committed::Listed; job.items.len()]))
+            .collect();
+        for batch in batches(&mut jobs) {
+            let concerned: Vec<usize> = batch.entries.iter().map(|entry| entry.job).collect();
+            match run_batch(&core, batch).await {
+                Ok(answers) => {
+                    for (job, at, answer) in answers {
+                        if let Ok(answers) = &mut results[job] {
+                            answers[at] = answer;
+                        }
+                    }
+                }
+                Err(error) => {
+                    for job in concerned {
+                        results[job] = Err(error.clone());
+                    }
+                }
+            }
+        }
+        for (job, result) in jobs.into_iter().zip(results) {
+            // The caller may have gone; what was applied stays applied.
+            let _gone = job.reply.send(result);
+        }
+    }
+}
+
+/// Divides jobs into calls: equal urgency and fence, at most [`BATCH`] items, no device twice.
+fn batches(jobs: &mut [CommitJob]) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    for (number, job) in jobs.iter_mut().enumerate() {
+        for (at, item) in mem::take(&mut job.items).into_iter().enumerate() {
+            let fits = |batch: &Batch| {
+                batch.entries.len() < BATCH
+                    && batch.urgency == job.urgency
+                    && batch.fence == job.fence
+                    && !batch.devices.contains(&item.key)
+            };
+            if !batches.last().is_some_and(fits) {
+                batches.push(Batch {
+                    urgency: job.urgency,
+                    fence: job.fence.clone(),
+                    entries: Vec::new(),
+                    devices: HashSet::new(),
+                });
+            }
+            let batch = batches
+                .last_mut()
+                .expect("one was pushed if there was none");
+            batch.devices.insert(item.key.clone());
+            batch.entries.push(Entry {
+                job: number,
+                at,
+                item,
+                waits_in: None,
+            });
+        }
+    }
+    batches
+}
+
+async fn run_batch(
+    core: &Core,
+    batch: Batch,
+) -> Result<Vec<(usize, usize, Committed)>, StoreError> {
+    let Batch {
+        urgency,
+        fence,
+        mut entries,
+        ..
+    } = batch;
+    let mut answers = Vec::with_capacity(entries.len());
+    let shard_of = |entry: &Entry| core.keys().shard_of(&entry.item.key);
+    entries.sort_by_key(shard_of);
+    for _search in 0..SEARCHES_MAX {
+        let sections: Vec<(usize, &[Entry])> = entries
+            .chunk_by(|a, b| shard_of(a) == shard_of(b))
+            .map(|part| (shard_of(&part[0]), part))
+            .collect();
+        let shards: Vec<usize> = sections.iter().map(|(shard, _)| *shard).collect();
+        let (call, queues) = commit_call(core, &sections, urgency, fence.as_ref());
+        let parts = read_answer(core.client.run_durably(shards[0], call).await?)?;
+        let mut told = Vec::with_capacity(entries.len());
+        for ((part, shard), queues) in parts.into_iter().zip(shards).zip(queues) {
+            part.firsts.note(core, shard, &queues);
+            told.extend(part.told()?);
+        }
+        let mut misplaced = Vec::new();
+        for (mut entry, told) in entries.into_iter().zip(told) {
+            match told {
+                Told::Committed(committed) => answers.push((entry.job, entry.at, committed)),
+                Told::WaitsIn(queue) => {
+                    entry.waits_in = Some(queue);
+                    misplaced.push(entry);
+                }
+            }
+        }
+        if misplaced.is_empty() {
+            return Ok(answers);
+        }
+        entries = misplaced;
+    }
+    Err(unavailable("a device moves from queue to queue"))
+}
+
+/// What a script says of one item.
+enum Told {
+    Committed(Committed),
+    /// Nothing was applied, because the device waits in a queue that the call did not name.
+    WaitsIn(Queue),
+}
+
+/// What a script says of one shard.
+struct Part {
+    statuses: Vec<u8>,
+    values: Vec<Value>,
+    firsts: Firsts,
+}
+
+fn strange() -> StoreError {
+    damaged("a commit's answer is strange")
+}
+
+fn read_answer(answer: Value) -> Result<Vec<Part>, StoreError> {
+    match answer {
+        Value::BulkString(fenced) if fenced == b"F" => Err(StoreError::Fenced),
+        Value::Array(parts) => parts.into_iter().map(Part::read).collect(),
+        _ => Err(strange()),
+    }
+}
+
+impl Part {
+    fn read(value: Value) -> Result<Self, StoreError> {
+        let Value::Array(parts) = value else {
+            return Err(strange());
+        };
+        let mut parts = parts.into_iter();
+        let (Some(Value::BulkString(statuses)), Some(Value::Array(values)), Some(firsts)) =
+            (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(strange());
+        };
+        let firsts = Firsts::read(firsts)?;
+        Ok(Self {
+            statuses,
+            values,
+            firsts,
+        })
+    }
+
+    fn told(self) -> Result<Vec<Told>, StoreError> {
+        let mut values = self.values.into_iter();
+        let mut value = || values.next().ok_or_else(strange);
+        let statuses = self.statuses.into_iter();
+        let told = statuses.map(|status| {
+            Ok(Told::Committed(match status {
+                b'D' => Committed::Done,
+                b'I' => Committed::Listed,
+                b'C' => Committed::Conflict(kept(value()?)?),
+                b'L' => Committed::LeaseLost(kept(value()?)?),
+                b'M' => {
+                    let name: String = redis::from_redis_value(value()?).map_err(|_| strange())?;
+                    return Ok(Told::WaitsIn(queue_of(&name)?));
+                }
+                _ => return Err(strange()),
+            }))
+        });
+        told.collect()
+    }
+}
+
+fn kept(value: Value) -> Result<Option<Stored>, StoreError> {
+    match value {
+        Value::BulkString(bytes) if bytes.is_empty() => Ok(None),
+        value => stored_value(value).map(Some),
+    }
+}

@@ -1,0 +1,222 @@
+//! Claims: which shards are asked for how much, and what they give.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures_util::future::join_all;
+use redis::Value;
+
+use super::{
+    Core,
+    errors::damaged,
+    hints::{Open, Share},
+    pack::Pack,
+    queues::micros_of,
+    reading::stored_value,
+    records::device,
+    script::{CLAIM, ScriptCall},
+};
+use crate::{
+    domain::{id::DeviceKey, queue::Queue},
+    ports::{
+        error::StoreError,
+        queues::{Claimed, Want},
+        records::Lease,
+    },
+};
+
+/// Entries that one shard is asked for at least, where there are as many.
+const CHUNK: usize = 64;
+/// Most entries of one queue in a claim.
+const LIMIT_MAX: usize = 256;
+
+/// The queue, how much is still wanted, and which shards have been asked.
+struct Wanted<'a> {
+    queue: &'a Queue,
+    left: usize,
+    asked: Vec<usize>,
+}
+
+pub(super) async fn claim(core: &Arc<Core>, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
+    let mut wanted: Vec<Wanted<'_>> = wants
+        .iter()
+        .map(|want| Wanted {
+            queue: &want.queue,
+            left: want.limit.min(LIMIT_MAX),
+            asked: Vec::new(),
+        })
+        .collect();
+    search(core, &wanted).await?;
+    let most = wanted.iter().map(|want| want.left).max().unwrap_or(0);
+    let mut width = most.div_ceil(CHUNK).max(1);
+    let mut claimed: Vec<(i64, Claimed)> = Vec::new();
+    loop {
+        let open: Vec<Open<'_>> = wanted
+            .iter()
+            .enumerate()
+            .filter(|(_, want)| want.left > 0)
+            .map(|(i, want)| Open {
+                want: i,
+                queue: want.queue,
+                left: want.left,
+                asked: &want.asked,
+            })
+            .collect();
+        let plan = core.hints.plan(&open, width);
+        if plan.is_empty() {
+            break;
+        }
+        let mut servers: BTreeMap<usize, Vec<(usize, Vec<Share>)>> = BTreeMap::new();
+        for (shard, shares) in plan {
+            for share in &shares {
+                wanted[share.want].asked.push(shard);
+            }
+            servers
+                .entry(core.client.gate_of(shard))
+                .or_default()
+                .push((shard, shares));
+        }
+        let parts = servers
+            .values()
+            .map(|plan| claim_parts(core, plan, &wanted));
+        let parts = join_all(parts).await;
+        let all_failed = parts.iter().all(Result::is_err);
+        for part in parts {
+            match part {
+                Ok(part) => {
+                    for (want, due, taken) in part {
+                        wanted[want].left = wanted[want].left.saturating_sub(1);
+                        claimed.push((due, taken));
+                    }
+                }
+                Err(error) if all_failed && claimed.is_empty() => return Err(error),
+                // What has been claimed elsewhere must not be lost with it.
+                Err(_) => {}
+            }
+        }
+        width *= 2;
+    }
+    claimed.sort_by_key(|(due, _)| *due);
+    Ok(claimed.into_iter().map(|(_, taken)| taken).collect())
+}
+
+/// Looks in every shard for queues about which nothing is known.
+async fn search(core: &Arc<Core>, wanted: &[Wanted<'_>]) -> Result<(), StoreError> {
+    let unknown: Vec<&Queue> = wanted
+        .iter()
+        .map(|want| want.queue)
+        .filter(|queue| core.hints.should_search(queue))
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+    let searches = (0..core.shards()).map(async |shard| {
+        let mut command = redis::cmd("ZMSCORE");
+        command.arg(core.keys().own(shard, "ready")).arg(&names);
+        let answer = core.client.run(shard, command).await?;
+        let firsts: Vec<Option<f64>> =
+            redis::from_redis_value(answer).map_err(|_| damaged("ready queues"))?;
+        for (queue, first) in unknown.iter().zip(firsts) {
+            core.hints.tell(shard, queue, first.map_or(0, micros_of), 0);
+        }
+        Ok::<_, StoreError>(())
+    });
+    join_all(searches).await.into_iter().collect()
+}
+
+/// What a shard gives: the want, the score before, the claim.
+type Taken = (usize, i64, Claimed);
+
+/// Keys that every section of a call has.
+const FIXED_KEYS: [&str; 5] = ["ready", "asleep", "parks", "meta", "lower"];
+
+/// Claims nothing, which notices a step of the clock.
+pub(super) async fn notice_step(core: &Arc<Core>, shard: usize) -> Result<(), StoreError> {
+    claim_parts(core, &[(shard, Vec::new())], &[])
+        .await
+        .map(drop)
+}
+
+/// Claims from shards that are on one server.
+async fn claim_parts(
+    core: &Arc<Core>,
+    plan: &[(usize, Vec<Share>)],
+    wanted: &[Wanted<'_>],
+) -> Result<Vec<Taken>, StoreError> {
+    let lease_micros = i64::try_from(core.options.lease.as_micros()).unwrap_or(i64::MAX);
+    let mut call = ScriptCall::new(&CLAIM);
+    let mut pack = Pack::default();
+    pack.array(2).int(lease_micros).array(plan.len());
+    for (shard, shares) in plan {
+        let base = call.keys.len();
+        pack.array(1 + shares.len()).index(base);
+        call.keys
+            .extend(FIXED_KEYS.iter().map(|name| core.keys().own(*shard, name)));
+        for share in shares {
+            let queue = wanted[share.want].queue;
+            call.keys.push(core.keys().queue(*shard, queue));
+            call.keys.push(core.keys().devices(*shard, &queue.tenant));
+            let devices = call.keys.len() - base;
+            pack.array(4).index(devices - 1).str(&queue.to_string());
+            pack.index(devices).index(share.limit);
+        }
+    }
+    let answer = core
+        .client
+        .run(plan[0].0, call.arg(pack.into_bytes()))
+        .await?;
+    let Value::Array(parts) = answer else {
+        return Err(strange());
+    };
+    let mut taken = Vec::new();
+    for ((shard, shares), part) in plan.iter().zip(parts) {
+        read_part(core, (*shard, shares), wanted, part, &mut taken)?;
+    }
+    Ok(taken)
+}
+
+fn strange() -> StoreError {
+    damaged("a claim's answer is strange")
+}
+
+fn read_part(
+    core: &Arc<Core>,
+    (shard, shares): (usize, &[Share]),
+    wanted: &[Wanted<'_>],
+    part: Value,
+    claimed: &mut Vec<Taken>,
+) -> Result<(), StoreError> {
+    let Value::Array(parts) = part else {
+        return Err(strange());
+    };
+    let mut parts = parts.into_iter();
+    let (Some(Value::Int(now)), Some(Value::Int(step))) = (parts.next(), parts.next()) else {
+        return Err(strange());
+    };
+    core.note_clock(shard, now, step);
+    for share in shares {
+        let queue = wanted[share.want].queue;
+        let (Some(Value::Int(first)), Some(Value::Array(taken))) = (parts.next(), parts.next())
+        else {
+            return Err(strange());
+        };
+        core.hints.tell(shard, queue, first, now);
+        let mut taken = taken.into_iter();
+        while let Some(id) = taken.next() {
+            let (Some(value), Some(Value::Int(token)), Some(Value::Int(due))) =
+                (taken.next(), taken.next(), taken.next())
+            else {
+                return Err(strange());
+            };
+            let id: String = redis::from_redis_value(id).map_err(|_| strange())?;
+            let lease = Lease {
+                queue: queue.clone(),
+                token: u64::try_from(token).map_err(|_| strange())?,
+            };
+            let key = DeviceKey::new(queue.tenant.clone(), device(&id)?);
+            let stored = stored_value(value)?;
+            claimed.push((share.want, due, Claimed { key, lease, stored }));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Small documents: one string each, `version bytes`, in the shard of its name, and an index of names in every shard.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use redis::Value;
+use tokio::sync::watch;
+
+use super::{
+    Core, RedisStore,
+    errors::damaged,
+    script::{DOCUMENT_DELETE, DOCUMENT_PUT, ScriptCall},
+};
+use crate::ports::{
+    documents::{Document, Documents, Precondition, Put},
+    error::StoreError,
+    records::Page,
+};
+
+#[async_trait]
+impl Documents for RedisStore {
+    async fn get(&self, name: &str) -> Result<Option<Document>, StoreError> {
+        self.core.open()?;
+        get(&self.core, name).await
+    }
+
+    async fn put(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        precondition: Precondition,
+        ttl: Option<Duration>,
+    ) -> Result<Put, StoreError> {
+        self.core.open()?;
+        let core = &self.core;
+        let shard = core.keys().shard_of_name(name);
+        let precondition = match precondition {
+            Precondition::Absent => "absent".to_owned(),
+            Precondition::Any => "any".to_owned(),
+            Precondition::Version(version) => version.to_string(),
+        };
+        let ttl_text = ttl.map(|ttl| ttl.as_millis().max(1).to_string());
+        let call = document(core, shard, name, &DOCUMENT_PUT)
+            .arg(bytes)
+            .arg(precondition)
+            .arg(ttl_text.unwrap_or_default())
+            .arg(core.keys().news(shard));
+        let answer = core.client.run_durably(shard, call).await?;
+        let parts: Vec<Value> = redis::from_redis_value(answer).map_err(|_| strange())?;
+        match parts.as_slice() {
+            [Value::Int(version)] => {
+                if ttl.is_none() {
+                    core.documents_changed().await?;
+                }
+                Ok(Put::Done(u64::try_from(*version).map_err(|_| strange())?))
+            }
+            [_, Value::BulkString(kept)] if kept.is_empty() => Ok(Put::Conflict(None)),
+            [_, Value::BulkString(kept)] => Ok(Put::Conflict(Some(read(kept.clone())?))),
+            _ => Err(strange()),
+        }
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.core.open()?;
+        let core = &self.core;
+        let shard = core.keys().shard_of_name(name);
+        let call = document(core, shard, name, &DOCUMENT_DELETE).arg(core.keys().news(shard));
+        let answer = core.client.run_durably(shard, call).await?;
+        if answer == Value::Int(1) {
+            core.documents_changed().await?;
+        }
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<(String, Document)>, StoreError> {
+        self.core.open()?;
+        let core = &self.core;
+        let limit = limit.max(1);
+        if cursor.is_some_and(|last| !last.starts_with(prefix)) {
+            return Err(damaged("unknown cursor"));
+        }
+        let from = cursor.map_or_else(|| format!("[{prefix}"), |last| format!("({last}"));
+        // Names are ASCII, so this byte comes after all that begin with the prefix.
+        let to = [b"(", prefix.as_bytes(), b"\xff"].concat();
+        let names = (0..core.shards()).map(async |shard| {
+            let mut command = redis::cmd("ZRANGEBYLEX");
+            command
+                .arg(core.keys().own(shard, "docs"))
+                .arg(&from)
+                .arg(to.as_slice());
+            command.arg("LIMIT").arg(0).arg(limit);
+            let answer = core.client.run(shard, command).await?;
+            redis::from_redis_value::<Vec<String>>(answer).map_err(|_| damaged("document names"))
+        });
+        let mut names: Vec<String> = try_join_all(names).await?.into_iter().flatten().collect();
+        names.sort();
+        let more = names.len() >= limit;
+        names.truncate(limit);
+        let found = try_join_all(names.iter().map(|name| get(core, name))).await?;
+        let next = names.last().filter(|_| more).cloned();
+        let items = names
+            .into_iter()
+            .zip(found)
+            .filter_map(|(name, found)| Some((name, found?)));
+        Ok(Page {
+            items: items.collect(),
+            next,
+        })
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.core.changed.subscribe()
+    }
+}
+
+impl Core {
+    /// Tells this broker at once, and others at their next look if they miss the announcement.
+    async fn documents_changed(&self) -> Result<(), StoreError> {
+        self.changed.send_modify(|count| *count += 1);
+        let control = self.keys().control();
+        let mut command = redis::cmd("HINCRBY");
+        command
+            .arg(self.keys().own(control, "store"))
+            .arg("epoch")
+            .arg(1);
+        self.client.run(control, command).await.map(drop)
+    }
+}
+
+fn strange() -> StoreError {
+    damaged("a document's answer is strange")
+}
+
+fn document(
+    core: &Core,
+    shard: usize,
+    name: &str,
+    script: &'static super::script::Script,
+) -> ScriptCall {
+    ScriptCall::new(script)
+        .key(core.keys().document(shard, name))
+        .key(core.keys().own(shard, "docs"))
+        .key(core.keys().own(shard, "doc-ends"))
+        .arg(name)
+}
+
+async fn get(core: &Core, name: &str) -> Result<Option<Document>, StoreError> {
+    let shard = core.keys().shard_of_name(name);
+    let mut command = redis::cmd("GET");
+    command.arg(core.keys().document(shard, name));
+    match core.client.run(shard, command).await? {
+        Value::Nil => Ok(None),
+        Value::BulkString(kept) => read(kept).map(Some),
+        _ => Err(strange()),
+    }
+}
+
+fn read(kept: Vec<u8>) -> Result<Document, StoreError> {
+    let blank = memchr::memchr(b' ', &kept).ok_or_else(|| damaged("a document"))?;
+    let version = std::str::from_utf8(&kept[..blank])
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let version = version.ok_or_else(|| damaged("a document's version"))?;
+    Ok(Document {
+        version,
+        bytes: Bytes::from(kept).slice(blank + 1..),
+    })
+}

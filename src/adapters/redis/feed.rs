@@ -1,0 +1,367 @@
+//! The event feed: in every shard a list of events for each tenant, appended by the commits that make them true.
+//!
+//! An event is kept as `<stored> <event after that>[.<ns>] <type> <device or *> <data>`, times in ms: about half of its JSON.
+//! Positions count all events of a tenant in a shard since its first; what has been trimmed is counted in `feed`. A cursor is
+//! one position a shard, so it is exact: it tells trimmed events from none, and one of another store from one of this.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use serde_json::{Map, Value as Json};
+use tokio::sync::watch;
+
+use super::{
+    Core, RedisStore,
+    errors::damaged,
+    script::{FEED_APPEND, FEED_READ, FEED_TRIM, ScriptCall},
+};
+use crate::{
+    domain::{
+        event::{Event, EventKind},
+        id::{DeviceId, TenantId},
+    },
+    ports::{
+        error::StoreError,
+        feed::{After, Cursor, Entry, Feed, FeedError},
+    },
+};
+
+/// Bytes of the store's id that a cursor begins with.
+const MARK_BYTES: usize = 4;
+/// Events that a shard is asked for at first, beyond its part.
+const SPARE: usize = 8;
+/// Events trimmed or appended in one call.
+const CHUNK: usize = 1000;
+/// Stands for the device of an event about none; no device id has it.
+const NO_DEVICE: &str = "*";
+
+#[async_trait]
+impl Feed for RedisStore {
+    async fn events(
+        &self,
+        tenant: &TenantId,
+        after: &After,
+        limit: usize,
+    ) -> Result<(Vec<Entry>, Cursor), FeedError> {
+        self.core.open()?;
+        let core = &self.core;
+        let mut places = match after {
+            After::Cursor(cursor) => Some(read_cursor(core, cursor)?),
+            After::Oldest | After::Newest => None,
+        };
+        let newest = *after == After::Newest;
+        let mut tails: Vec<Tail> = Vec::new();
+        let mut each = limit.div_ceil(core.shards()) + SPARE;
+        loop {
+            each = each.min(limit.max(1));
+            let reads = (0..core.shards()).map(|shard| {
+                let from = places.as_ref().map(|places| places[shard]);
+                let known = tails.get(shard);
+                read_tail(
+                    core,
+                    Part {
+                        tenant,
+                        shard,
+                        from,
+                        newest,
+                        each,
+                    },
+                    known,
+                )
+            });
+            tails = try_join_all(reads).await?;
+            let found: usize = tails.iter().map(|tail| tail.events.len()).sum();
+            if found >= limit || each >= limit || tails.iter().all(|tail| tail.complete) {
+                break;
+            }
+            places = Some(tails.iter().map(|tail| tail.from).collect());
+            each *= 4;
+        }
+        merge(core, tenant, tails, limit)
+    }
+
+    async fn append(&self, tenant: &TenantId, events: Vec<Event>) -> Result<(), StoreError> {
+        self.core.open()?;
+        let core = &self.core;
+        let shard = core.keys().shard_of_name(tenant.as_str());
+        for events in events.chunks(CHUNK) {
+            let mut call = ScriptCall::new(&FEED_APPEND)
+                .key(core.keys().events(shard, tenant))
+                .key(core.keys().own(shard, "feed"))
+                .arg(core.keys().news(shard))
+                .arg(tenant.as_str())
+                .arg(
+                    (core.options.feed_events_max / core.shards())
+                        .max(1)
+                        .to_string(),
+                );
+            for event in events {
+                call = call
+                    .number(event.time.as_millisecond())
+                    .arg(event_text(event));
+            }
+            core.client.run_durably(shard, call).await?;
+        }
+        core.appended.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    fn appended(&self) -> watch::Receiver<u64> {
+        self.core.appended.subscribe()
+    }
+
+    async fn trim(&self) -> Result<u64, StoreError> {
+        self.core.open()?;
+        let shards = (0..self.core.shards()).map(|shard| trim(&self.core, shard));
+        Ok(try_join_all(shards).await?.into_iter().sum())
+    }
+}
+
+/// What is read of one shard.
+struct Part<'a> {
+    tenant: &'a TenantId,
+    shard: usize,
+    from: Option<u64>,
+    newest: bool,
+    each: usize,
+}
+
+/// The events of one shard from a position on.
+#[derive(Clone)]
+struct Tail {
+    from: u64,
+    events: Vec<String>,
+    complete: bool,
+}
+
+async fn read_tail(core: &Core, part: Part<'_>, known: Option<&Tail>) -> Result<Tail, FeedError> {
+    if let Some(tail) = known.filter(|tail| tail.complete) {
+        return Ok(tail.clone());
+    }
+    let from = match part.from {
+        Some(from) => from.to_string(),
+        None if part.newest => "newest".to_owned(),
+        None => "oldest".to_owned(),
+    };
+    let call = ScriptCall::new(&FEED_READ)
+        .key(core.keys().events(part.shard, part.tenant))
+        .key(core.keys().own(part.shard, "feed"))
+        .arg(part.tenant.as_str())
+        .arg(from)
+        .arg(part.each.to_string());
+    let answer = core.client.run(part.shard, call).await?;
+    let (trimmed, kept, events): (u64, u64, Vec<String>) =
+        redis::from_redis_value(answer).map_err(|_| damaged("feed"))?;
+    let end = trimmed + kept;
+    let from = match part.from {
+        Some(from) if from < trimmed => return Err(FeedError::Trimmed),
+        Some(from) if from > end => return Err(FeedError::UnknownCursor),
+        Some(from) => from,
+        None if part.newest => end,
+        None => trimmed,
+    };
+    let complete = from + u64::try_from(events.len()).unwrap_or(0) >= end;
+    Ok(Tail {
+        from,
+        events,
+        complete,
+    })
+}
+
+/// The oldest events of all shards, in the order of each.
+fn merge(
+    core: &Core,
+    tenant: &TenantId,
+    tails: Vec<Tail>,
+    limit: usize,
+) -> Result<(Vec<Entry>, Cursor), FeedError> {
+    let mut places: Vec<u64> = tails.iter().map(|tail| tail.from).collect();
+    let mut queues: Vec<_> = tails
+        .into_iter()
+        .map(|tail| tail.events.into_iter().peekable())
+        .collect();
+    let mut entries = Vec::new();
+    while entries.len() < limit {
+        let oldest = queues
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(shard, events)| Some((millis_of(events.peek()?), shard)))
+            .min();
+        let Some((_, shard)) = oldest else { break };
+        let Some(text) = queues[shard].next() else {
+            break;
+        };
+        places[shard] += 1;
+        let json = event_json(&text, tenant).ok_or_else(|| damaged("an event cannot be read"))?;
+        entries.push(Entry {
+            id: write_cursor(core, &places),
+            json,
+        });
+    }
+    Ok((entries, write_cursor(core, &places)))
+}
+
+async fn trim(core: &Arc<Core>, shard: usize) -> Result<u64, StoreError> {
+    let mut command = redis::cmd("HKEYS");
+    command.arg(core.keys().own(shard, "feed"));
+    let answer = core.client.run(shard, command).await?;
+    let tenants: Vec<String> = redis::from_redis_value(answer).map_err(|_| damaged("feed"))?;
+    let age = i64::try_from(core.options.feed_age_max.as_millis()).unwrap_or(i64::MAX);
+    let most = (core.options.feed_events_max / core.shards()).max(1);
+    let mut trimmed = 0;
+    for tenant in tenants {
+        let tenant = TenantId::new(&tenant).map_err(|_| damaged("a tenant of the feed"))?;
+        loop {
+            let call = ScriptCall::new(&FEED_TRIM)
+                .key(core.keys().events(shard, &tenant))
+                .key(core.keys().own(shard, "feed"))
+                .arg(tenant.as_str())
+                .arg(most.to_string())
+                .number(age)
+                .arg(CHUNK.to_string());
+            let answer = core.client.run(shard, call).await?;
+            let gone: u64 = redis::from_redis_value(answer).map_err(|_| damaged("feed"))?;
+            trimmed += gone;
+            if usize::try_from(gone).unwrap_or(usize::MAX) < CHUNK {
+                break;
+            }
+        }
+    }
+    Ok(trimmed)
+}
+
+/// An event as it is kept, but for the two times that the script puts before it.
+pub(super) fn event_text(event: &Event) -> String {
+    let ms = i128::from(event.time.as_millisecond());
+    let rest = event.time.as_nanosecond() - ms * 1_000_000;
+    let rest = if rest == 0 {
+        String::new()
+    } else {
+        format!(".{rest:06}")
+    };
+    let device = event
+        .device
+        .as_ref()
+        .map_or(NO_DEVICE, |device| device.as_str());
+    let data = Json::Object(event.data.clone());
+    format!("{rest} {} {device} {data}", event.kind.as_str())
+}
+
+/// When an event was stored.
+fn millis_of(text: &str) -> i64 {
+    let digits = text.split(' ').next();
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// The JSON of a kept event. Its type may be one that only a newer broker knows.
+fn event_json(text: &str, tenant: &TenantId) -> Option<Bytes> {
+    let mut parts = text.splitn(5, ' ');
+    let (stored, time, kind) = (parts.next()?, parts.next()?, parts.next()?);
+    let (device, data) = (parts.next()?, parts.next()?);
+    let (after, nanos) = time.split_once('.').unwrap_or((time, "0"));
+    let ms = stored.parse::<i128>().ok()? + after.parse::<i128>().ok()?;
+    let nanos = ms * 1_000_000 + nanos.parse::<i128>().ok()?;
+    let data: Map<String, Json> = serde_json::from_str(data).ok()?;
+    let device = (device != NO_DEVICE)
+        .then(|| DeviceId::new(device))
+        .transpose()
+        .ok()?;
+    let event = Event {
+        kind: EventKind::PushClosed,
+        time: Timestamp::from_nanosecond(nanos).ok()?,
+        device,
+        data,
+    };
+    let mut json = event.to_json(tenant);
+    json["type"] = kind.into();
+    Some(Bytes::from(json.to_string()))
+}
+
+fn mark(core: &Core) -> [u8; MARK_BYTES] {
+    let mut mark = [0; MARK_BYTES];
+    for (to, from) in mark.iter_mut().zip(core.store_id.bytes()) {
+        *to = from;
+    }
+    mark
+}
+
+/// Positions as numbers of seven bits a byte, the low ones first.
+fn write_cursor(core: &Core, places: &[u64]) -> Cursor {
+    let mut bytes = mark(core).to_vec();
+    for place in places {
+        let mut rest = *place;
+        loop {
+            let low = u8::try_from(rest & 0x7f).expect("seven bits");
+            rest >>= 7;
+            if rest == 0 {
+                bytes.push(low);
+                break;
+            }
+            bytes.push(low | 0x80);
+        }
+    }
+    Cursor(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+fn read_cursor(core: &Core, cursor: &Cursor) -> Result<Vec<u64>, FeedError> {
+    let bytes = URL_SAFE_NO_PAD
+        .decode(&cursor.0)
+        .map_err(|_| FeedError::UnknownCursor)?;
+    let places = bytes
+        .strip_prefix(&mark(core))
+        .ok_or(FeedError::UnknownCursor)?;
+    let (mut found, mut place, mut shift) = (Vec::with_capacity(core.shards()), 0_u64, 0_u32);
+    for byte in places {
+        let part = u64::from(byte & 0x7f)
+            .checked_shl(shift)
+            .ok_or(FeedError::UnknownCursor)?;
+        place |= part;
+        if byte & 0x80 != 0 {
+            shift += 7;
+            continue;
+        }
+        found.push(place);
+        (place, shift) = (0, 0);
+    }
+    match found.len() == core.shards() && shift == 0 {
+        true => Ok(found),
+        false => Err(FeedError::UnknownCursor),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_event_gives_the_same_json_as_the_event_itself() {
+        let tenant = TenantId::new("contoso").unwrap();
+        let device = DeviceId::new("d-1").unwrap();
+        for nanos in [
+            1_763_841_600_000_000_000,
+            1_763_841_600_123_000_000,
+            1_763_841_600_123_456_789,
+        ] {
+            let time = Timestamp::from_nanosecond(nanos).unwrap();
+            let about =
+                Event::of_device(EventKind::ChannelDied, time, &device).with("why", "a b\n\"c\"");
+            let plain = Event {
+                device: None,
+                ..about.clone()
+            };
+            for event in [about, plain] {
+                let kept = format!(
+                    "{} 7{}",
+                    event.time.as_millisecond() - 7,
+                    event_text(&event)
+                );
+                let json = event_json(&kept, &tenant).unwrap();
+                assert_eq!(json, event.to_json(&tenant).to_string());
+            }
+        }
+    }
+}

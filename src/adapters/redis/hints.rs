@@ -1,0 +1,313 @@
+//! What the shards have said of late about their queues: where a claim looks first.
+//!
+//! Hints are never answers: they only choose which shards to ask. They come from announcements, from the answers of scripts and
+//! from sweeps, and may be late; a queue about which they know nothing is looked up in every shard.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::domain::queue::Queue;
+
+/// Nothing known to be in a shard.
+const NEVER: i64 = i64::MAX;
+/// A clock that has stepped back further than this is believed.
+const STEP_MICROS: i64 = 5_000_000;
+/// How far ahead of the expected time of a server something counts as due, so that no claim comes too early for good.
+const SLACK_MICROS: i64 = 2_000;
+/// Least time between two searches of all shards for one queue.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Part of a claim: how much to take of which want.
+pub(super) struct Share {
+    pub(super) want: usize,
+    pub(super) limit: usize,
+}
+
+/// A queue of which more is wanted.
+pub(super) struct Open<'a> {
+    pub(super) want: usize,
+    pub(super) queue: &'a Queue,
+    pub(super) left: usize,
+    pub(super) asked: &'a [usize],
+}
+
+/// See the module.
+pub(super) struct Hints {
+    shards: usize,
+    inner: Mutex<Inner>,
+}
+
+/// The first score of a queue in a shard, and when the shard said so.
+#[derive(Clone, Copy)]
+struct First {
+    score: i64,
+    as_of: i64,
+}
+
+/// Nothing is known.
+const UNKNOWN: First = First {
+    score: NEVER,
+    as_of: 0,
+};
+
+struct Inner {
+    firsts: HashMap<Queue, Vec<First>>,
+    clocks: Vec<Option<(i64, Instant)>>,
+    searched: HashMap<Queue, Instant>,
+}
+
+impl Hints {
+    pub(super) fn new(shards: usize) -> Self {
+        let clocks = vec![None; shards];
+        let inner = Inner {
+            firsts: HashMap::new(),
+            clocks,
+            searched: HashMap::new(),
+        };
+        Self {
+            shards,
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// Notes the first score of a queue in a shard, 0 for none, as the shard said at `as_of`, 0 for just now.
+    pub(super) fn tell(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) {
+        let _before = self
+            .lock()
+            .set(self.shards, shard, queue, (first_micros, as_of));
+    }
+
+    /// Notes that a queue's first score in a shard has moved forward; whether the whole queue is due earlier for it. False
+    /// when it has been said before, or when the shard has said something since.
+    pub(super) fn moved(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) -> bool {
+        let before = self
+            .lock()
+            .set(self.shards, shard, queue, (first_micros, as_of));
+        before.is_some_and(|before| first_micros < before.others)
+    }
+
+    /// Notes a first score that was come across; whether it should have been told before.
+    pub(super) fn found(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) -> bool {
+        let before = self
+            .lock()
+            .set(self.shards, shard, queue, (first_micros, as_of));
+        before.is_some_and(|before| first_micros < before.own.min(before.others))
+    }
+
+    /// Forgets what is known of a shard.
+    pub(super) fn forget(&self, shard: usize) {
+        self.lock().firsts.retain(|_, firsts| {
+            firsts[shard].score = NEVER;
+            firsts.iter().any(|first| first.score != NEVER)
+        });
+    }
+
+    /// Notes what a shard's server takes for the time.
+    pub(super) fn clock(&self, shard: usize, micros: i64) {
+        self.lock().clocks[shard] = Some((micros, Instant::now()));
+    }
+
+    /// Whether anything at all is thought to be in the queue; if not, whether it is time to search for it.
+    pub(super) fn should_search(&self, queue: &Queue) -> bool {
+        let mut inner = self.lock();
+        if inner.firsts.contains_key(queue) {
+            return false;
+        }
+        let now = Instant::now();
+        inner
+            .searched
+            .retain(|_, at| now.duration_since(*at) < SEARCH_INTERVAL);
+        if inner.searched.contains_key(queue) {
+            return false;
+        }
+        inner.searched.insert(queue.clone(), now);
+        true
+    }
+
+    /// Divides what is wanted among the shards where most is overdue, at most `width` for each queue.
+    pub(super) fn plan(&self, open: &[Open<'_>], width: usize) -> HashMap<usize, Vec<Share>> {
+        let inner = self.lock();
+        let mut plan: HashMap<usize, Vec<Share>> = HashMap::new();
+        for want in open {
+            let Some(firsts) = inner.firsts.get(want.queue) else {
+                continue;
+            };
+            let due = |shard: &usize| {
+                firsts[*shard].score <= inner.now(*shard).saturating_add(SLACK_MICROS)
+            };
+            let mut shards: Vec<usize> = (0..self.shards).filter(due).collect();
+            shards.retain(|shard| !want.asked.contains(shard));
+            shards.sort_by_key(|shard| firsts[*shard].score);
+            shards.truncate(width.min(want.left));
+            let count = shards.len();
+            for (i, shard) in shards.into_iter().enumerate() {
+                let limit = want.left / count + usize::from(i < want.left % count);
+                plan.entry(shard).or_default().push(Share {
+                    want: want.want,
+                    limit,
+                });
+            }
+        }
+        plan
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was known of a queue before.
+struct Before {
+    own: i64,
+    others: i64,
+}
+
+impl Inner {
+    /// Notes a first score and when it was said, unless something later is known already.
+    fn set(
+        &mut self,
+        shards: usize,
+        shard: usize,
+        queue: &Queue,
+        said: (i64, i64),
+    ) -> Option<Before> {
+        let score = if said.0 <= 0 { NEVER } else { said.0 };
+        if score == NEVER && !self.firsts.contains_key(queue) {
+            return None;
+        }
+        let firsts = self
+            .firsts
+            .entry(queue.clone())
+            .or_insert_with(|| vec![UNKNOWN; shards]);
+        let First {
+            score: own,
+            as_of: known,
+        } = firsts[shard];
+        let late = said.1 != 0 && said.1 <= known && known - said.1 < STEP_MICROS;
+        if late {
+            return None;
+        }
+        let others = firsts
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != shard);
+        let others = others.map(|(_, first)| first.score).min().unwrap_or(NEVER);
+        let as_of = if said.1 == 0 { known } else { said.1 };
+        firsts[shard] = First { score, as_of };
+        if score == NEVER && others == NEVER {
+            self.firsts.remove(queue);
+        }
+        Some(Before { own, others })
+    }
+
+    /// The time in a shard, in µs; the end of time while nothing is known, so that all counts as due.
+    fn now(&self, shard: usize) -> i64 {
+        let Some((micros, at)) = self.clocks[shard] else {
+            return NEVER - 1 - SLACK_MICROS;
+        };
+        let since = i64::try_from(at.elapsed().as_micros()).unwrap_or(NEVER);
+        micros.saturating_add(since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> Queue {
+        "contoso:bulk:direct".parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plan_takes_the_most_overdue_shards_first_and_never_more_than_wanted() {
+        // given three shards of which two have something due
+        let hints = Hints::new(3);
+        for shard in 0..3 {
+            hints.clock(shard, 1_000_000);
+        }
+        hints.tell(0, &queue(), 900_000, 0);
+        hints.tell(1, &queue(), 500_000, 0);
+        hints.tell(2, &queue(), 9_000_000, 0);
+        // when 5 are wanted of at most two shards
+        let queue = queue();
+        let want = [Open {
+            want: 0,
+            queue: &queue,
+            left: 5,
+            asked: &[],
+        }];
+        let plan = hints.plan(&want, 2);
+        // then the more overdue one gives the larger part
+        assert_eq!(plan.len(), 2);
+        assert_eq!((plan[&1][0].limit, plan[&0][0].limit), (3, 2));
+        // and a single one comes from the most overdue
+        let want = [Open {
+            want: 0,
+            queue: &queue,
+            left: 1,
+            asked: &[],
+        }];
+        assert_eq!(hints.plan(&want, 2).keys().collect::<Vec<_>>(), [&1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lies_ahead_becomes_due_as_time_passes() {
+        let hints = Hints::new(1);
+        hints.clock(0, 1_000_000);
+        hints.tell(0, &queue(), 3_000_000, 0);
+        let queue = queue();
+        let want = || {
+            [Open {
+                want: 0,
+                queue: &queue,
+                left: 1,
+                asked: &[],
+            }]
+        };
+        assert!(hints.plan(&want(), 1).is_empty());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(hints.plan(&want(), 1).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_queue_is_searched_for_but_not_all_the_time() {
+        let hints = Hints::new(2);
+        assert!(hints.should_search(&queue()));
+        assert!(!hints.should_search(&queue()));
+        tokio::time::advance(SEARCH_INTERVAL).await;
+        assert!(hints.should_search(&queue()));
+        hints.tell(1, &queue(), 5, 0);
+        tokio::time::advance(SEARCH_INTERVAL).await;
+        assert!(!hints.should_search(&queue()));
+    }
+
+    #[test]
+    fn a_queue_moves_forward_when_no_other_shard_is_as_early() {
+        let hints = Hints::new(2);
+        assert!(hints.moved(0, &queue(), 50, 1));
+        assert!(!hints.moved(1, &queue(), 60, 1));
+        assert!(hints.moved(1, &queue(), 40, 2));
+        // said twice
+        assert!(!hints.moved(1, &queue(), 40, 2));
+        // what the shard said before something that is known comes late
+        hints.tell(1, &queue(), 90, 5);
+        assert!(!hints.moved(1, &queue(), 10, 4));
+        // a shard may say again what this broker has not tried yet
+        assert!(hints.moved(1, &queue(), 10, 6));
+        assert!(hints.moved(1, &queue(), 10, 7));
+    }
+
+    #[test]
+    fn what_a_sweep_finds_is_news_only_if_it_was_not_known() {
+        let hints = Hints::new(2);
+        assert!(hints.found(0, &queue(), 50, 1));
+        assert!(!hints.found(0, &queue(), 50, 2));
+        assert!(!hints.found(1, &queue(), 60, 2));
+        assert!(hints.found(1, &queue(), 40, 3));
+    }
+}

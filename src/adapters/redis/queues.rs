@@ -1,0 +1,274 @@
+//! Due queues: claims under a lease, parking, and what is ready.
+//!
+//! A queue has a sorted set in every shard: the score of an entry is its due time in µs, which is even, or the end of its lease,
+//! which is odd and serves as the lease's token. A claim asks few shards for much, so that what it got is settled by few commits.
+
+use std::collections::{BTreeMap, HashMap};
+
+use async_trait::async_trait;
+use futures_util::future::{join_all, try_join_all};
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+
+use super::{
+    Core, RedisStore, claim, due_score,
+    errors::damaged,
+    firsts::Firsts,
+    pack::Pack,
+    pages::{Place, fill},
+    reading::stored,
+    records::device,
+    script::{BROWSE, CENSUS, HAND_BACK, PARK, ScriptCall},
+    tables::pack_queue,
+    time_of,
+};
+use crate::{
+    domain::{
+        id::{DeviceId, DeviceKey},
+        queue::{Flow, Queue},
+    },
+    ports::{
+        error::StoreError,
+        queues::{Claimed, Queues, Ready, Selector, Wake, Want},
+        records::{Lease, Page, Stored},
+    },
+};
+
+#[async_trait]
+impl Queues for RedisStore {
+    async fn ready(&self) -> Result<Vec<Ready>, StoreError> {
+        self.core.open()?;
+        let shards = (0..self.core.shards()).map(|shard| self.core.refresh_hints(shard));
+        let mut earliest: BTreeMap<Queue, i64> = BTreeMap::new();
+        for (queue, first) in try_join_all(shards).await?.into_iter().flatten() {
+            let known = earliest.entry(queue).or_insert(first);
+            *known = first.min(*known);
+        }
+        let ready = earliest.into_iter();
+        Ok(ready
+            .map(|(queue, first)| Ready {
+                queue,
+                earliest: time_of(first),
+            })
+            .collect())
+    }
+
+    async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
+        self.core.open()?;
+        claim::claim(&self.core, wants).await
+    }
+
+    async fn hand_back(
+        &self,
+        claims: Vec<(DeviceKey, Lease, Timestamp)>,
+    ) -> Result<(), StoreError> {
+        self.core.open()?;
+        let mut parts: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+        for claimed in claims {
+            parts
+                .entry(self.core.keys().shard_of(&claimed.0))
+                .or_default()
+                .push(claimed);
+        }
+        let parts = parts
+            .into_iter()
+            .map(|(shard, claims)| hand_back(&self.core, shard, claims));
+        join_all(parts).await.into_iter().collect()
+    }
+
+    fn wakes(&self) -> broadcast::Receiver<Wake> {
+        self.core.wakes.subscribe()
+    }
+
+    async fn park(&self, selector: &Selector) -> Result<(), StoreError> {
+        self.core.open()?;
+        park(&self.core, selector, "park").await
+    }
+
+    async fn unpark(&self, selector: &Selector) -> Result<(), StoreError> {
+        self.core.open()?;
+        park(&self.core, selector, "unpark").await
+    }
+
+    async fn browse(
+        &self,
+        queue: &Queue,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<(DeviceId, Stored)>, StoreError> {
+        self.core.open()?;
+        let core = &self.core;
+        let part = |place: Place| async move {
+            let call = ScriptCall::new(&BROWSE)
+                .key(core.keys().queue(place.shard, queue))
+                .key(core.keys().devices(place.shard, &queue.tenant))
+                .arg(place.at.to_string())
+                .arg(limit.to_string());
+            let answer = core.client.run(place.shard, call).await?;
+            let (at, pairs): (u64, Vec<(String, Vec<u8>)>) =
+                redis::from_redis_value(answer).map_err(|_| damaged("queue"))?;
+            let found = pairs
+                .into_iter()
+                .map(|(id, value)| Ok((device(&id)?, stored(value)?)));
+            Ok((at, found.collect::<Result<_, StoreError>>()?))
+        };
+        fill(cursor, core.shards(), limit, part).await
+    }
+
+    async fn census(&self) -> Result<Vec<(Ready, u64)>, StoreError> {
+        self.core.open()?;
+        let shards = (0..self.core.shards()).map(|shard| census(&self.core, shard));
+        let mut found: BTreeMap<Queue, (i64, u64)> = BTreeMap::new();
+        for (queue, first, count) in try_join_all(shards).await?.into_iter().flatten() {
+            let known = found.entry(queue).or_insert((first, 0));
+            *known = (first.min(known.0), known.1 + count);
+        }
+        let found = found.into_iter().filter(|(_, (_, count))| *count > 0);
+        Ok(found
+            .map(|(queue, (first, count))| {
+                (
+                    Ready {
+                        queue,
+                        earliest: time_of(first),
+                    },
+                    count,
+                )
+            })
+            .collect())
+    }
+}
+
+impl Core {
+    /// Reads which queues of a shard are in service and notes it.
+    pub(super) async fn refresh_hints(
+        &self,
+        shard: usize,
+    ) -> Result<Vec<(Queue, i64)>, StoreError> {
+        let ready = queues_in(self, shard, "ready").await?;
+        self.hints.forget(shard);
+        for (queue, first) in &ready {
+            self.hints.tell(shard, queue, *first, 0);
+        }
+        Ok(ready)
+    }
+}
+
+/// The queues in `ready` or `asleep` of a shard with their first scores.
+async fn queues_in(core: &Core, shard: usize, set: &str) -> Result<Vec<(Queue, i64)>, StoreError> {
+    let mut command = redis::cmd("ZRANGE");
+    command
+        .arg(core.keys().own(shard, set))
+        .arg(0)
+        .arg(-1)
+        .arg("WITHSCORES");
+    let answer = core.client.run(shard, command).await?;
+    let entries: Vec<(String, f64)> =
+        redis::from_redis_value(answer).map_err(|_| damaged("ready queues"))?;
+    entries
+        .into_iter()
+        .map(|(name, first)| Ok((queue_of(&name)?, micros_of(first))))
+        .collect()
+}
+
+pub(super) fn queue_of(name: &str) -> Result<Queue, StoreError> {
+    name.parse()
+        .map_err(|_| damaged("the name of a queue cannot be read"))
+}
+
+/// A score as whole µs; scores are below 2^53, so nothing is lost.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "scores are whole and below 2^53"
+)]
+pub(super) fn micros_of(score: f64) -> i64 {
+    score.round() as i64
+}
+
+async fn hand_back(
+    core: &Core,
+    shard: usize,
+    claims: Vec<(DeviceKey, Lease, Timestamp)>,
+) -> Result<(), StoreError> {
+    let own = |name| core.keys().own(shard, name);
+    let mut call = ScriptCall::new(&HAND_BACK)
+        .key(own("ready"))
+        .key(own("asleep"))
+        .key(own("parks"))
+        .arg(core.keys().news(shard));
+    let mut queues: Vec<Queue> = Vec::new();
+    let mut index: HashMap<Queue, usize> = HashMap::new();
+    let mut entries = Pack::default();
+    entries.array(claims.len() * 4);
+    for (key, lease, at) in claims {
+        let queue = *index.entry(lease.queue.clone()).or_insert_with(|| {
+            queues.push(lease.queue.clone());
+            queues.len()
+        });
+        let token = i64::try_from(lease.token).unwrap_or(0);
+        entries
+            .index(queue)
+            .str(key.device.as_str())
+            .int(token)
+            .int(due_score(at));
+    }
+    let mut pack = Pack::default();
+    pack.array(2).array(queues.len());
+    for queue in &queues {
+        call = call.key(core.keys().queue(shard, queue));
+        pack_queue(&mut pack, queue, call.keys.len());
+    }
+    let mut bytes = pack.into_bytes();
+    bytes.extend_from_slice(&entries.into_bytes());
+    let answer = core.client.run(shard, call.arg(bytes)).await?;
+    Firsts::read(answer)?.note(core, shard, &queues);
+    Ok(())
+}
+
+async fn park(core: &Core, selector: &Selector, what: &str) -> Result<(), StoreError> {
+    let flow = match &selector.flow {
+        None => String::new(),
+        Some(Flow::Direct) => "direct".to_owned(),
+        Some(Flow::Campaign(id)) => format!("c/{id}"),
+    };
+    let parks = (0..core.shards()).map(async |shard| {
+        let call = ScriptCall::new(&PARK)
+            .key(core.keys().own(shard, "ready"))
+            .key(core.keys().own(shard, "asleep"))
+            .key(core.keys().own(shard, "parks"))
+            .arg(core.keys().news(shard))
+            .arg(what)
+            .arg(selector.tenant.as_str())
+            .arg(flow.as_str());
+        let answer = core.client.run_durably(shard, call).await?;
+        let (now, changed): (i64, Vec<(String, i64)>) =
+            redis::from_redis_value(answer).map_err(|_| damaged("an answer is strange"))?;
+        for (name, first) in changed {
+            let queue = queue_of(&name)?;
+            match first {
+                0 => core.hints.tell(shard, &queue, 0, now),
+                first => core.announce(shard, &queue, first, now),
+            }
+        }
+        Ok::<_, StoreError>(())
+    });
+    join_all(parks).await.into_iter().collect()
+}
+
+async fn census(core: &Core, shard: usize) -> Result<Vec<(Queue, i64, u64)>, StoreError> {
+    let mut queues = queues_in(core, shard, "ready").await?;
+    queues.extend(queues_in(core, shard, "asleep").await?);
+    if queues.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut call = ScriptCall::new(&CENSUS);
+    for (queue, _) in &queues {
+        call = call.key(core.keys().queue(shard, queue));
+    }
+    let answer = core.client.run(shard, call).await?;
+    let counts: Vec<u64> = redis::from_redis_value(answer).map_err(|_| damaged("queue"))?;
+    Ok(queues
+        .into_iter()
+        .zip(counts)
+        .map(|((queue, first), n)| (queue, first, n))
+        .collect())
+}

@@ -1,0 +1,203 @@
+//! Device records: read, commit, scan. One atomic script for each shard's part of a commit.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+
+use super::{
+    Core, RedisStore,
+    batch::CommitJob,
+    errors::{damaged, unavailable},
+    pages::{Place, fill},
+    reading::{ReadJob, stored},
+    script::{RAISE_FENCE, ScriptCall},
+};
+use crate::{
+    domain::id::{DeviceId, DeviceKey, TenantId},
+    ports::{
+        error::StoreError,
+        records::{Committed, Fence, Item, Page, Records, Stored, Urgency},
+    },
+};
+
+#[async_trait]
+impl Records for RedisStore {
+    async fn read(&self, keys: &[DeviceKey]) -> Result<Vec<Option<Stored>>, StoreError> {
+        self.core.open()?;
+        read(&self.core, keys).await
+    }
+
+    async fn commit(
+        &self,
+        items: Vec<Item>,
+        urgency: Urgency,
+        fence: Option<&Fence>,
+    ) -> Result<Vec<Committed>, StoreError> {
+        self.core.open()?;
+        commit(&self.core, items, urgency, fence).await
+    }
+
+    async fn raise_fence(&self, fence: &Fence) -> Result<(), StoreError> {
+        self.core.open()?;
+        let raises = (0..self.core.shards()).map(|shard| {
+            let call = ScriptCall::new(&RAISE_FENCE)
+                .key(self.core.keys().own(shard, "fences"))
+                .arg(fence.name.as_str())
+                .arg(fence.epoch.to_string());
+            self.core.client.run_durably(shard, call)
+        });
+        join_all(raises)
+            .await
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()
+            .map(drop)
+    }
+
+    async fn scan(
+        &self,
+        tenant: &TenantId,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<(DeviceId, Stored)>, StoreError> {
+        self.core.open()?;
+        let core = &self.core;
+        let part = |place: Place| async move {
+            let mut command = redis::cmd("HSCAN");
+            command
+                .arg(core.keys().devices(place.shard, tenant))
+                .arg(place.at);
+            command.arg("COUNT").arg(limit);
+            let answer = core.client.run(place.shard, command).await?;
+            let (at, fields): (u64, Vec<(String, Vec<u8>)>) =
+                redis::from_redis_value(answer).map_err(|_| damaged("device hash"))?;
+            let found = fields
+                .into_iter()
+                .map(|(id, value)| Ok((device(&id)?, stored(value)?)));
+            Ok((at, found.collect::<Result<_, StoreError>>()?))
+        };
+        fill(cursor, core.shards(), limit, part).await
+    }
+}
+
+pub(super) fn device(id: &str) -> Result<DeviceId, StoreError> {
+    DeviceId::new(id).map_err(|_| damaged("a device id cannot be one"))
+}
+
+async fn read(core: &Arc<Core>, keys: &[DeviceKey]) -> Result<Vec<Option<Stored>>, StoreError> {
+    let mut parts: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (i, key) in keys.iter().enumerate() {
+        parts.entry(core.gate_of(key)).or_default().push(i);
+    }
+    let mut answers = Vec::with_capacity(parts.len());
+    for (gate, places) in parts {
+        let (reply, answer) = oneshot::channel();
+        let keys = places.iter().map(|i| keys[*i].clone()).collect();
+        core.reads[gate].submit(core, ReadJob { keys, reply });
+        answers.push((places, answer));
+    }
+    let mut found = vec![None; keys.len()];
+    for (places, answer) in answers {
+        let part = answer
+            .await
+            .map_err(|_| unavailable("the read was abandoned"))??;
+        for (i, stored) in places.into_iter().zip(part) {
+            found[i] = stored;
+        }
+    }
+    Ok(found)
+}
+
+async fn commit(
+    core: &Arc<Core>,
+    items: Vec<Item>,
+    urgency: Urgency,
+    fence: Option<&Fence>,
+) -> Result<Vec<Committed>, StoreError> {
+    let count = items.len();
+    let mut seen = HashSet::with_capacity(count);
+    let mut repeats = Vec::new();
+    let mut parts: BTreeMap<usize, (Vec<usize>, Vec<Item>)> = BTreeMap::new();
+    for (i, item) in items.into_iter().enumerate() {
+        if !seen.insert(item.key.clone()) {
+            repeats.push((i, item.key));
+            continue;
+        }
+        let part = parts.entry(core.gate_of(&item.key)).or_default();
+        part.0.push(i);
+        part.1.push(item);
+    }
+    let submitted = parts.into_iter().map(|(gate, (places, items))| {
+        let (reply, answer) = oneshot::channel();
+        let fence = fence.cloned();
+        core.commits[gate].submit(
+            core,
+            CommitJob {
+                items,
+                urgency,
+                fence,
+                reply,
+            },
+        );
+        (places, answer)
+    });
+    let submitted: Vec<_> = submitted.collect();
+    let mut outcome = Outcome::default();
+    let mut committed = vec![Committed::Listed; count];
+    for (places, answer) in submitted {
+        let part = answer
+            .await
+            .unwrap_or_else(|_| Err(unavailable("the commit was abandoned")));
+        for (i, status) in places.into_iter().zip(outcome.note(part)) {
+            committed[i] = status;
+        }
+    }
+    outcome.verdict()?;
+    if !repeats.is_empty() {
+        let keys: Vec<DeviceKey> = repeats.iter().map(|(_, key)| key.clone()).collect();
+        for ((i, _), now) in repeats.into_iter().zip(read(core, &keys).await?) {
+            committed[i] = Committed::Conflict(now);
+        }
+    }
+    Ok(committed)
+}
+
+/// What became of the parts of a commit. An error other than unavailability says that nothing was applied, so it stands only
+/// when every part failed with it.
+#[derive(Default)]
+struct Outcome {
+    applied: bool,
+    error: Option<StoreError>,
+}
+
+impl Outcome {
+    fn note(&mut self, part: Result<Vec<Committed>, StoreError>) -> Vec<Committed> {
+        match part {
+            Ok(part) => {
+                self.applied |= part.contains(&Committed::Done);
+                return part;
+            }
+            Err(error) if self.error.as_ref().is_none_or(|first| *first == error) => {
+                self.error = Some(error);
+            }
+            Err(error) => self.error = Some(partly(&error)),
+        }
+        Vec::new()
+    }
+
+    fn verdict(self) -> Result<(), StoreError> {
+        match self.error {
+            None => Ok(()),
+            Some(error) if self.applied => Err(partly(&error)),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+fn partly(error: &StoreError) -> StoreError {
+    unavailable(format!("some items may have been applied; {error}"))
+}

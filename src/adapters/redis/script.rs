@@ -1,0 +1,98 @@
+//! The Lua scripts, and how one is sent: by its hash, or whole where a server does not know it.
+
+use std::sync::LazyLock;
+
+use redis::Cmd;
+
+/// A script and its hash.
+pub(super) struct Script {
+    text: &'static str,
+    hash: LazyLock<String>,
+}
+
+/// One call of a script.
+pub(super) struct ScriptCall {
+    pub(super) script: &'static Script,
+    pub(super) keys: Vec<String>,
+    pub(super) arguments: Vec<Vec<u8>>,
+}
+
+impl ScriptCall {
+    pub(super) fn new(script: &'static Script) -> Self {
+        Self {
+            script,
+            keys: Vec::new(),
+            arguments: Vec::new(),
+        }
+    }
+
+    pub(super) fn key(mut self, key: String) -> Self {
+        self.keys.push(key);
+        self
+    }
+
+    pub(super) fn arg(mut self, argument: impl Into<Vec<u8>>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    pub(super) fn number(self, number: impl Into<i64>) -> Self {
+        self.arg(number.into().to_string())
+    }
+
+    /// The command; with `whole` it carries the text, which also loads it.
+    pub(super) fn command(&self, whole: bool) -> Cmd {
+        let mut command = match whole {
+            true => redis::cmd("EVAL"),
+            false => redis::cmd("EVALSHA"),
+        };
+        match whole {
+            true => command.arg(self.script.text),
+            false => command.arg(self.script.hash.as_str()),
+        };
+        command
+            .arg(self.keys.len())
+            .arg(&self.keys)
+            .arg(&self.arguments);
+        command
+    }
+}
+
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = [$flags:literal $(, $part:literal)+];)+) => {
+        $($(#[$doc])*
+        pub(super) static $name: Script = {
+            const TEXT: &str = concat!("#!lua", $flags, "\n" $(, include_str!(concat!("scripts/", $part)))+);
+            Script { text: TEXT, hash: LazyLock::new(|| redis::Script::new(TEXT).get_hash().to_owned()) }
+        };)+
+    };
+}
+
+// `allow-oom` marks what must go on when Redis has reached maxmemory: all that settles, closes or gives back.
+scripts! {
+    /// Commits new work.
+    COMMIT_OPEN = ["", "queue.lua", "commit.lua"];
+    /// Commits outcomes.
+    COMMIT_SETTLE = [" flags=allow-oom", "queue.lua", "commit.lua"];
+    READ = [" flags=no-writes", "read.lua"];
+    CLAIM = [" flags=allow-oom", "queue.lua", "claim.lua"];
+    LOWER = [" flags=allow-oom", "queue.lua", "lower.lua"];
+    HAND_BACK = [" flags=allow-oom", "queue.lua", "hand_back.lua"];
+    PARK = [" flags=allow-oom", "queue.lua", "park.lua"];
+    SWEEP = [" flags=no-writes", "sweep.lua"];
+    CENSUS = [" flags=no-writes", "census.lua"];
+    BROWSE = [" flags=no-writes", "browse.lua"];
+    RAISE_FENCE = [" flags=allow-oom", "raise_fence.lua"];
+    LIST_PAGE = [" flags=no-writes", "list_page.lua"];
+    LIST_FIND = [" flags=no-writes", "list_find.lua"];
+    DROP_COUNTERS = [" flags=allow-oom", "drop_counters.lua"];
+    FEED_APPEND = [" flags=allow-oom", "feed_append.lua"];
+    FEED_READ = [" flags=no-writes", "feed_read.lua"];
+    FEED_TRIM = [" flags=allow-oom", "feed_trim.lua"];
+    DOCUMENT_PUT = ["", "document_put.lua"];
+    DOCUMENT_DELETE = [" flags=allow-oom", "document_delete.lua"];
+    LEASE_HOLD = [" flags=allow-oom", "lease_hold.lua"];
+    LEASE_RELEASE = [" flags=allow-oom", "lease_release.lua"];
+    SHARE = [" flags=allow-oom", "share.lua"];
+    STORE_OPEN = ["", "store_open.lua"];
+}

@@ -1,0 +1,43 @@
+-- Renews a broker's shares. KEYS: 1 to n the apps' shares. ARGV: 1 broker, 2 term in µs, then for each app pace and demand.
+-- A hash an app: broker → `until pace demand granted`. The sum of live grants never exceeds the lowest pace asked for.
+-- Answer: the grants.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local broker, term = ARGV[1], tonumber(ARGV[2])
+
+-- A fair part of `pace` for a demand among others: nobody gets more than it wants, what is left goes to the rest.
+local function fair(pace, mine, demands)
+  table.sort(demands)
+  local left = pace
+  for i, demand in ipairs(demands) do
+    local part = left / (#demands - i + 1)
+    if demand >= part then return math.min(mine, part) end
+    left = left - demand
+  end
+  return mine
+end
+
+local answer = {}
+for i, key in ipairs(KEYS) do
+  local pace, demand = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
+  local lowest, granted, demands = pace, 0, {demand}
+  local shares = redis.call('HGETALL', key)
+  for j = 1, #shares, 2 do
+    if shares[j] ~= broker then
+      local ends, its_pace, its_demand, its_grant = string.match(shares[j + 1], '^(%S+) (%S+) (%S+) (%S+)$')
+      if tonumber(ends) > now and tonumber(ends) <= now + 10 * term then
+        lowest = math.min(lowest, tonumber(its_pace))
+        granted = granted + tonumber(its_grant)
+        demands[#demands + 1] = tonumber(its_demand)
+      else
+        redis.call('HDEL', key, shares[j])
+      end
+    end
+  end
+  local grant = math.max(0, math.min(fair(lowest, demand, demands), lowest - granted))
+  grant = string.format('%.6f', math.floor(grant * 1000000) / 1000000)
+  redis.call('HSET', key, broker, string.format('%.0f', now + term) .. ' ' .. ARGV[2 * i + 1] .. ' ' .. ARGV[2 * i + 2] .. ' ' .. grant)
+  redis.call('PEXPIRE', key, math.max(1000, math.ceil(term / 100)))
+  answer[i] = grant
+end
+return answer

@@ -1,0 +1,195 @@
+//! A cluster: shards on three servers, slots that move, a master that dies.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use reveille::{
+    adapters::redis::{Arrangement, RedisOptions},
+    domain::{counter::Counter, queue::Lane},
+    ports::{Store, feed::After, queues::Want, records::Committed},
+};
+
+use crate::{items::*, redis_cluster::*, rig::*};
+
+fn options_of(cluster: &RedisCluster) -> RedisOptions {
+    let seeds = vec![address(cluster.masters[0].port)];
+    options(Arrangement::Cluster { seeds })
+}
+
+fn counter() -> Counter {
+    Counter::Closed("accepted")
+}
+
+/// The life of pushes, through every shard: opened, claimed, settled, counted, told.
+async fn live(store: &Arc<dyn Store>, count: usize) {
+    let (queue, keys) = (direct(Lane::Normal), keys(count));
+    open_pushes(store, &keys, &queue).await;
+    let mut settled = HashSet::new();
+    while settled.len() < count {
+        let claimed = claim(store, &queue, 256).await;
+        assert!(!claimed.is_empty(), "{} of {count} were due", settled.len());
+        let settle = claimed.iter().map(|c| {
+            let done = replace(&c.key, 1, 2).under(&c.lease);
+            done.moving(counter(), 1).saying(event(&c.key, 1))
+        });
+        apply(store, settle.collect()).await;
+        settled.extend(claimed.into_iter().map(|c| c.key));
+    }
+    assert_eq!(
+        self::count(store, &counter()).await,
+        i64::try_from(count).unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_serves_pushes_from_all_its_servers() {
+    let cluster = RedisCluster::start(3, 0, &[]);
+    let store = open(options_of(&cluster)).await;
+    let other = open(options_of(&cluster)).await;
+    let mut wakes = other.wakes();
+
+    live(&store, 600).await;
+
+    assert_eq!(
+        soon(wakes.recv()).await.unwrap().queue,
+        direct(Lane::Normal)
+    );
+    let (events, _) = other
+        .events(&contoso(), &After::Oldest, 1_024)
+        .await
+        .unwrap();
+    assert_eq!(events.len(), 600);
+    for master in &cluster.masters {
+        let shards: Vec<String> = master.ask(&["KEYS", "rv:{*}:dev:contoso"]);
+        assert!((20..=23).contains(&shards.len()), "{} shards", shards.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_and_commits_go_on_while_a_slot_is_migrated() {
+    // given a cluster whose shard of one device moves from its server to the next, key by key
+    let cluster = RedisCluster::start(3, 0, &[]);
+    let store = open(options_of(&cluster)).await;
+    let queue = direct(Lane::Normal);
+    let all = keys(400);
+    open_pushes(&store, &all, &queue).await;
+    let tags: Vec<String> = cluster.masters[0].ask(&["KEYS", "rv:{s00*}:dev:contoso"]);
+    let slot: u16 = cluster.masters[0].ask(&["CLUSTER", "KEYSLOT", &tags[0]]);
+    let from = &cluster.masters[cluster.owner(slot)];
+    let to = &cluster.masters[(cluster.owner(slot) + 1) % 3];
+    let (source, target): (String, String) =
+        (from.ask(&["CLUSTER", "MYID"]), to.ask(&["CLUSTER", "MYID"]));
+    let slot = slot.to_string();
+    to.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]);
+    from.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]);
+    let names: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
+    assert!(names.len() >= 3, "{names:?}");
+    let port = to.port.to_string();
+    let migrate = |name: &str| from.ask::<()>(&["MIGRATE", "127.0.0.1", &port, name, "0", "5000"]);
+
+    // when half of its keys have moved and pushes are claimed and settled meanwhile
+    names[..names.len() / 2]
+        .iter()
+        .for_each(|name| migrate(name));
+    let working = tokio::spawn({
+        let (store, queue) = (store.clone(), queue.clone());
+        async move {
+            let mut settled = 0;
+            while settled < 400 {
+                let wants = [Want {
+                    queue: queue.clone(),
+                    limit: 64,
+                }];
+                let Ok(claimed) = store.claim(&wants).await else {
+                    continue;
+                };
+                for claimed in claimed {
+                    let settle = replace(&claimed.key, 1, 2).under(&claimed.lease);
+                    let answer = commit_surely(&store, settle.moving(counter(), 1)).await;
+                    // an answer that was lost shows as the revision that it was to put
+                    let done = [Committed::Done, Committed::Conflict(Some(stored(2)))];
+                    assert!(done.contains(&answer), "{answer:?}");
+                    settled += 1;
+                }
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    names[names.len() / 2..]
+        .iter()
+        .for_each(|name| migrate(name));
+    let late: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
+    late.iter().for_each(|name| migrate(name));
+    for server in [to, from] {
+        server.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &target]);
+    }
+
+    // then every push is settled once and nothing is half done
+    tokio::time::timeout(Duration::from_secs(60), working)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(count(&store, &counter()).await, 400);
+    assert_eq!(store.census().await.unwrap(), vec![]);
+    let found = store.read(&all).await.unwrap();
+    assert!(found.iter().all(|s| *s == Some(stored(2))));
+    // and what the moved shard announces is heard
+    let mut wakes = store.wakes();
+    eventually("a wake from the moved shard", async || {
+        let keys: Vec<_> = (0..200)
+            .map(|n| key(&format!("late-{n}-{}", now().as_nanosecond())))
+            .collect();
+        open_pushes(&store, &keys, &direct(Lane::Urgent)).await;
+        wakes.try_recv().is_ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_the_death_of_a_master() {
+    let mut cluster = RedisCluster::start(3, 1, &[]);
+    let mut options = options_of(&cluster);
+    options.min_replicas_to_ack = 1;
+    options.timeout = Duration::from_millis(1_000);
+    let store = open(options).await;
+    let queue = direct(Lane::Normal);
+    // given pushes that are being opened while a master dies
+    let opening = tokio::spawn({
+        let (store, queue) = (store.clone(), queue.clone());
+        async move {
+            for key in keys(600) {
+                let answer = commit_surely(&store, create(&key, 1).to(&queue, now())).await;
+                let done = [Committed::Done, Committed::Conflict(Some(stored(1)))];
+                assert!(done.contains(&answer), "{answer:?}");
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    cluster.masters[1].kill();
+
+    // when its replica has taken over and the dead one is back as a replica of that
+    wait_until("the promotion", || {
+        let role: Vec<redis::Value> = cluster.replicas[1].ask(&["ROLE"]);
+        role[0] == redis::Value::BulkString(b"master".to_vec())
+    });
+    cluster.masters[1].run();
+    tokio::time::timeout(Duration::from_secs(60), opening)
+        .await
+        .unwrap()
+        .unwrap();
+
+    // then all that was acknowledged is claimed and settled
+    let mut settled = HashSet::new();
+    eventually("the end of all pushes", async || {
+        let wants = [Want {
+            queue: queue.clone(),
+            limit: 256,
+        }];
+        for claimed in store.claim(&wants).await.unwrap_or_default() {
+            let settle = replace(&claimed.key, 1, 2).under(&claimed.lease);
+            commit_surely(&store, settle).await;
+            settled.insert(claimed.key);
+        }
+        settled.len() == 600
+    })
+    .await;
+}

@@ -1,0 +1,159 @@
+//! What is checked before a store is used: options, the server, what the store says of itself.
+
+use std::time::Duration;
+
+use reveille::{
+    adapters::redis::{ConnectError, RedisOptions, RedisStore, Tls},
+    ports::error::{Probe, StoreError},
+};
+
+use crate::{items::*, redis_server::RedisServer, rig::*};
+
+async fn refused(options: RedisOptions) -> ConnectError {
+    match RedisStore::connect(options).await {
+        Ok(_) => panic!("the store was opened"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_evicts_is_refused_with_the_reason() {
+    let server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]);
+
+    let error = refused(single(&server)).await;
+
+    let told = error.to_string();
+    assert!(
+        told.contains("allkeys-lru") && told.contains("noeviction"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn the_number_of_shards_is_fixed_when_the_store_is_created() {
+    let server = RedisServer::start(&[]);
+    let shards = |shards| RedisOptions {
+        shards,
+        ..single(&server)
+    };
+    RedisStore::connect(shards(Some(16))).await.unwrap();
+
+    let error = refused(shards(Some(64))).await;
+
+    assert_eq!(
+        error,
+        ConnectError::Shards {
+            found: 16,
+            wanted: 64
+        }
+    );
+    RedisStore::connect(shards(None)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_broker_is_refused() {
+    let server = RedisServer::start(&[]);
+    RedisStore::connect(single(&server)).await.unwrap();
+    server.ask::<()>(&["HSET", "rv:{ctl}:store", "schema", "2"]);
+
+    let error = refused(single(&server)).await;
+
+    assert_eq!(error, ConnectError::Schema { found: 2, known: 1 });
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_in_bounded_time() {
+    let server = RedisServer::prepared(&[]);
+    let opening = RedisStore::connect(single(&server));
+
+    let opened = tokio::time::timeout(Duration::from_secs(10), opening).await;
+
+    let error = opened.expect("it takes too long").err().unwrap();
+    assert!(
+        matches!(error, ConnectError::Store(StoreError::Unavailable { .. })),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_probe_says_what_an_acknowledgement_is_worth() {
+    let durable = RedisServer::durable();
+    let fleeting = RedisServer::start(&[]);
+
+    let safe = RedisStore::connect(single(&durable))
+        .await
+        .unwrap()
+        .probe()
+        .await
+        .unwrap();
+    let unsafe_ = RedisStore::connect(single(&fleeting))
+        .await
+        .unwrap()
+        .probe()
+        .await
+        .unwrap();
+
+    assert!(
+        safe.description.starts_with("redis 7"),
+        "{}",
+        safe.description
+    );
+    assert!(safe.durability.contains("on disk"), "{}", safe.durability);
+    assert!(unsafe_.durability.contains("a restart of redis loses"));
+    assert!(
+        unsafe_
+            .warnings
+            .iter()
+            .any(|w| w.contains("set appendonly yes"))
+    );
+}
+
+#[tokio::test]
+async fn a_store_is_reached_through_tls_as_a_user_of_the_access_list() {
+    // given a server with a certificate of its own and a user who may do no more than documented
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let mut server = RedisServer::prepared(&[]);
+    let file = |name: &str, text: String| {
+        let path = server.folder().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let certificate = file("server.crt", made.cert.pem());
+    let key = file("server.key", made.signing_key.serialize_pem());
+    let tls_port = RedisServer::prepared(&[]).port;
+    server.argue(&[
+        "--tls-port",
+        &tls_port.to_string(),
+        "--tls-auth-clients",
+        "no",
+    ]);
+    server.argue(&["--tls-cert-file", &certificate, "--tls-key-file", &key]);
+    server.run();
+    let rules = "+@all -@admin -@dangerous +info +config|get";
+    let mut words = vec![
+        "ACL", "SETUSER", "broker", "on", ">secret", "~rv:*", "&rv:*",
+    ];
+    words.extend(rules.split(' '));
+    server.ask::<()>(&words);
+    // when it is opened with the right password and with a wrong one
+    let with = |password: &str| {
+        let url = format!("rediss://broker:{password}@localhost:{tls_port}");
+        let plain = single(&server);
+        let mut options = RedisOptions::from_url(&url, plain.clock, plain.alarm).unwrap();
+        let authorities = Some(made.cert.pem().into_bytes());
+        options.tls = Some(Tls {
+            authorities,
+            identity: None,
+        });
+        options
+    };
+    let store = open(with("secret")).await;
+    let error = refused(with("wrong")).await;
+    // then it works, and the refusal does not repeat the password
+    let queue = direct(reveille::domain::queue::Lane::Urgent);
+    open_pushes(&store, &keys(3), &queue).await;
+    assert_eq!(claim(&store, &queue, 10).await.len(), 3);
+    assert!(error.to_string().contains("login"), "{error}");
+    assert!(!format!("{error:?}").contains("wrong"));
+}

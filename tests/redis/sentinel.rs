@@ -1,0 +1,77 @@
+//! A master and a replica under Sentinel: the master dies, the store follows.
+
+use std::{sync::Arc, time::Duration};
+
+use reveille::{
+    adapters::redis::Arrangement,
+    domain::queue::Lane,
+    ports::{
+        Store,
+        records::{Committed, Urgency},
+    },
+};
+
+use crate::{items::*, redis_cluster::Watched, rig::*};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_a_failover() {
+    // given a store that waits for its replica
+    let mut watched = Watched::start();
+    let sentinels = vec![address(watched.sentinel.port)];
+    let master = "main".to_owned();
+    let mut options = options(Arrangement::Sentinel { sentinels, master });
+    options.min_replicas_to_ack = 1;
+    options.timeout = Duration::from_millis(1_000);
+    let store = open(options).await;
+    let queue = direct(Lane::Normal);
+    open_pushes(&store, &keys(300), &queue).await;
+    let claimed = claim(&store, &queue, 100).await;
+
+    // when the master dies, and the replica that takes its place has none itself
+    watched.master.kill();
+    eventually("the promotion", async || {
+        let role: Vec<redis::Value> = watched.replica.ask(&["ROLE"]);
+        role[0] == redis::Value::BulkString(b"master".to_vec())
+    })
+    .await;
+    let alone = commit_tried(&store).await;
+
+    // then what was acknowledged is all there, and what only the new master has is not acknowledged
+    assert!(
+        alone.contains("of 1 replicas") || alone.contains("redis"),
+        "{alone}"
+    );
+    let found = store.read(&keys(300)).await.unwrap();
+    assert!(found.iter().all(|s| *s == Some(stored(1))));
+    let lease = &claimed[0].lease;
+    let settled = store
+        .commit(
+            vec![replace(&claimed[0].key, 1, 2).under(lease)],
+            Urgency::Settle,
+            None,
+        )
+        .await;
+    assert!(settled.is_err(), "no replica has it: {settled:?}");
+    assert_eq!(read_one(&store, &claimed[0].key).await, Some(stored(2)));
+    assert_eq!(claim(&store, &queue, 256).await.len(), 200);
+
+    // and with a replica again it is acknowledged
+    let port = watched.replica.port.to_string();
+    watched.master.argue(&["--replicaof", "127.0.0.1", &port]);
+    watched.master.run();
+    crate::redis_cluster::wait_until_it_follows(&watched.master);
+    let settle = replace(&claimed[1].key, 1, 2).under(&claimed[1].lease);
+    assert_eq!(commit_surely(&store, settle).await, Committed::Done);
+}
+
+/// Tries until a server takes it, and returns what it says.
+async fn commit_tried(store: &Arc<dyn Store>) -> String {
+    let mut told = String::new();
+    eventually("an answer of the new master", async || {
+        let items = vec![create(&key("late"), 1)];
+        told = format!("{:?}", store.commit(items, Urgency::Open, None).await);
+        told.contains("of 1 replicas") || told.contains("Conflict")
+    })
+    .await;
+    told
+}

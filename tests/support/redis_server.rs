@@ -1,0 +1,182 @@
+//! Real `redis-server` processes for tests: each on ports of its own with a folder of its own, ended with the value.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// Longest time for a server to answer.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// One server.
+pub struct RedisServer {
+    pub port: u16,
+    folder: TempDir,
+    arguments: Vec<String>,
+    process: Option<Child>,
+}
+
+impl RedisServer {
+    /// Starts a server that keeps what it acknowledges: an append-only file, synced at every write.
+    pub fn durable() -> Self {
+        Self::start(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    /// Starts a server with these arguments, without snapshots.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut server = Self::prepared(arguments);
+        server.run();
+        server
+    }
+
+    /// A server that has a port and a folder but does not run yet.
+    pub fn prepared(arguments: &[&str]) -> Self {
+        Self {
+            port: free_port(),
+            folder: tempfile::tempdir().unwrap(),
+            arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
+            process: None,
+        }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Adds an argument for the next start.
+    pub fn argue(&mut self, arguments: &[&str]) {
+        self.arguments
+            .extend(arguments.iter().map(|a| (*a).to_owned()));
+    }
+
+    /// Writes the configuration file, which the server may write to later.
+    pub fn configure(&self, text: &str) {
+        std::fs::write(self.folder.path().join("redis.conf"), text).unwrap();
+    }
+
+    /// Starts the process and waits until it answers.
+    pub fn run(&mut self) {
+        self.spawn();
+        self.wait_until_it_answers();
+    }
+
+    /// Starts the process and does not wait.
+    pub fn spawn(&mut self) {
+        assert!(self.process.is_none(), "the server runs already");
+        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        let mut command = Command::new("redis-server");
+        // A configuration file lets Sentinels and cluster nodes write theirs.
+        let file = self.folder.path().join("redis.conf");
+        if !file.exists() {
+            self.configure("save \"\"\n");
+        }
+        command
+            .arg(&file)
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--daemonize", "no", "--dir"])
+            .arg(self.folder.path())
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(Stdio::null());
+        self.process = Some(command.spawn().unwrap_or_else(|error| {
+            panic!("redis-server cannot be started ({error}): install it (Debian, Ubuntu: apt-get install redis-server)")
+        }));
+    }
+
+    pub fn wait_until_it_answers(&self) {
+        let begun = Instant::now();
+        while !self.answers() {
+            assert!(
+                begun.elapsed() < START_MAX,
+                "redis-server on port {} does not answer: {}",
+                self.port,
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn answers(&self) -> bool {
+        let pong = self
+            .connection()
+            .and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection));
+        pong.is_ok()
+    }
+
+    fn connection(&self) -> redis::RedisResult<redis::Connection> {
+        let client = redis::Client::open(("127.0.0.1", self.port))?;
+        client.get_connection_with_timeout(Duration::from_secs(2))
+    }
+
+    /// What the server has written to its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Sends a command and returns its answer.
+    pub fn try_ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query(&mut self.connection()?)
+    }
+
+    /// Sends a command that must succeed.
+    pub fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        self.try_ask(words)
+            .unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Ends the process without notice.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Sends a signal by name, for example `STOP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Main thread's processor time so far, in seconds.
+    pub fn cpu_seconds(&self) -> f64 {
+        let info: String = self.ask(&["INFO", "cpu"]);
+        let of = |name: &str| {
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|rest| rest.trim().parse::<f64>().ok())
+                .unwrap_or_else(|| panic!("no {name} in {info}"))
+        };
+        of("used_cpu_user_main_thread:") + of("used_cpu_sys_main_thread:")
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // A stopped process ends as well.
+            let _ended = process.kill();
+            let _reaped = process.wait();
+        }
+    }
+}
+
+/// A port that nothing listens on now; cluster nodes use the one 10,000 above as well.
+fn free_port() -> u16 {
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .unwrap()
+            .port();
+        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+            return port;
+        }
+    }
+}
