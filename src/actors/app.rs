@@ -3,8 +3,10 @@
 //! Dispatchers read it for each push and report each answer to it; what they report takes effect at once, on all of them.
 //! The pacer writes down what other brokers and the next start have to know.
 
+mod observe;
+mod seen;
+
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,27 +18,22 @@ use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::Notify, time::Instant};
 
+use self::seen::{Seen, Watched};
 use super::{limiter::Limiter, tokens::Token, tokens::Tokens};
 use crate::{
     domain::{
-        app_state::{AppState, Change, Decided, Gate, HoldReason},
-        breaker::{Breaker, Pass},
+        app_state::{AppState, Change, Decided, Gate},
+        breaker::Pass,
         id::AppId,
         pace::PaceBounds,
         schedule::Backoff,
-        wave::WaveWatch,
-        wns::{
-            reply::Outcome,
-            token::{TokenFailure, TokenReply},
-        },
+        wns::token::{TokenFailure, TokenReply},
     },
     telemetry::{AppMetrics, PauseReason, Telemetry},
 };
 
 /// A probe that has not reported for so long is lost, and another may go.
 const PROBE_LOST: Duration = Duration::from_secs(90);
-/// Hosts whose breakers are remembered; WNS has a few dozen.
-const HOSTS_MAX: usize = 1_024;
 
 /// How an app is configured.
 #[derive(Clone, Debug)]
@@ -90,25 +87,6 @@ pub struct App {
     seen: ArcSwap<Seen>,
     watched: Mutex<Watched>,
     changed: Notify,
-}
-
-/// What stands in the app's way, for reading.
-#[derive(Clone, Debug, Default)]
-struct Seen {
-    state: AppState,
-    decided: Decided,
-    /// Whether the store was asked since the start: what it knows must be known before anything is sent.
-    loaded: bool,
-}
-
-#[derive(Default)]
-struct Watched {
-    seen: Seen,
-    /// Changes that the store has not taken yet.
-    pending: Vec<(Change, Timestamp)>,
-    wave: WaveWatch,
-    breakers: HashMap<Box<str>, Breaker>,
-    probe: Option<Instant>,
 }
 
 impl App {
@@ -191,55 +169,24 @@ impl App {
         }
     }
 
-    /// Reports what came of a notification to `host`; `probe` if it was the probe of a hold. Returns whether refusals are
-    /// not to be believed now.
-    pub fn observe(&self, host: &str, outcome: &Outcome, probe: bool, now: Timestamp) -> bool {
-        let mut watched = self.watched();
-        self.feed_breaker(&mut watched, host, outcome);
-        if probe {
-            watched.probe = None;
-        }
-        let verdict = |refused: bool| (refused, !refused && probe);
-        let (refused, passed) = match outcome {
-            Outcome::Accepted { .. } | Outcome::Dropped | Outcome::ChannelThrottled { .. } => {
-                verdict(false)
-            }
-            Outcome::ChannelRefused { .. }
-            | Outcome::OurFault { .. }
-            | Outcome::Redirected { .. } => verdict(true),
-            Outcome::AppThrottled { retry_after } => {
-                let change = Change::Throttled {
-                    pause: *retry_after,
-                    per_second: self.limiter.per_second(),
-                };
-                self.change(&mut watched, change, now);
-                return watched.held();
-            }
-            Outcome::TokenRefused => {
-                return self.hold(&mut watched, HoldReason::TokenRefused, probe, now);
-            }
-            Outcome::DomainBlocked { .. } => {
-                return self.hold(&mut watched, HoldReason::DomainBlocked, probe, now);
-            }
-            Outcome::Unavailable { .. } => return watched.held(),
-        };
-        let wave = watched.wave.note(self.origin.elapsed(), refused);
-        if passed && watched.held() {
-            watched.wave.clear();
-            self.change(&mut watched, Change::ProbePassed, now);
-        } else if refused && probe {
-            self.change(&mut watched, Change::ProbeFailed, now);
-        } else if wave.is_some() && watched.seen.decided.believes_waves(now) {
-            return self.hold(&mut watched, HoldReason::Wave, probe, now);
-        }
-        watched.held()
-    }
-
     /// Whether refusals of channels are not to be believed now.
     #[must_use]
     pub fn in_wave(&self) -> bool {
         let seen = self.seen.load();
-        seen.state.hold(&seen.decided).is_some()
+        seen.healing.is_some() || seen.state.hold(&seen.decided).is_some()
+    }
+
+    /// Since when channel marks have to be taken back, because the hold in which they were made has ended by itself.
+    #[must_use]
+    pub fn healing(&self) -> Option<Timestamp> {
+        self.seen.load().healing
+    }
+
+    /// The marks made since `since` were taken back.
+    pub(super) fn healed(&self, since: Timestamp) {
+        let mut watched = self.watched();
+        watched.seen.healing.take_if(|healing| *healing == since);
+        self.publish(&watched);
     }
 
     /// What stands in its way, and what people have decided.
@@ -290,6 +237,7 @@ impl App {
             state,
             decided,
             loaded: true,
+            healing: watched.seen.healing,
         };
         self.publish(&watched);
     }
@@ -331,117 +279,5 @@ impl App {
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn hold(&self, watched: &mut Watched, reason: HoldReason, probe: bool, now: Timestamp) -> bool {
-        watched.wave.clear();
-        let change = if probe && watched.held() {
-            Change::ProbeFailed
-        } else {
-            Change::Held(reason)
-        };
-        self.change(watched, change, now);
-        true
-    }
-
-    fn change(&self, watched: &mut Watched, change: Change, now: Timestamp) {
-        let before = watched.seen.state.clone();
-        watched
-            .seen
-            .state
-            .apply(&change, now, &self.settings.probing);
-        // The rest of what was on the wire when the app was throttled or held changes nothing.
-        if watched.seen.state == before {
-            return;
-        }
-        watched.pending.push((change, now));
-        self.publish(watched);
-        self.changed.notify_one();
-    }
-
-    fn publish(&self, watched: &Watched) {
-        let old = self.seen.swap(Arc::new(watched.seen.clone()));
-        let (old, new) = (old.blocks(), watched.seen.blocks());
-        for (reason, _) in old
-            .iter()
-            .filter(|(reason, _)| new.iter().all(|(r, _)| r != reason))
-        {
-            self.telemetry.app_resumed(&self.metrics, *reason);
-        }
-        for (reason, until) in new
-            .iter()
-            .filter(|(reason, _)| old.iter().all(|(r, _)| r != reason))
-        {
-            self.telemetry.app_paused(&self.metrics, *reason, *until);
-        }
-    }
-
-    fn feed_breaker(&self, watched: &mut Watched, host: &str, outcome: &Outcome) {
-        let now = self.origin.elapsed();
-        let failed = match outcome {
-            Outcome::Unavailable { retry_after, .. } => Some(*retry_after),
-            Outcome::Accepted { .. }
-            | Outcome::Dropped
-            | Outcome::ChannelThrottled { .. }
-            | Outcome::TokenRefused
-            | Outcome::ChannelRefused { .. }
-            | Outcome::DomainBlocked { .. }
-            | Outcome::AppThrottled { .. }
-            | Outcome::OurFault { .. }
-            | Outcome::Redirected { .. } => None,
-        };
-        let known = watched.breakers.len();
-        let breaker = match watched.breakers.get_mut(host) {
-            Some(breaker) => breaker,
-            None if failed.is_none() || known >= HOSTS_MAX => return,
-            None => watched.breakers.entry(host.into()).or_default(),
-        };
-        let was_open = breaker.is_open();
-        match failed {
-            Some(asked) => breaker.failed(now, asked),
-            None => breaker.answered(),
-        }
-        let is_open = breaker.is_open();
-        if was_open == is_open {
-            return;
-        }
-        let open = watched
-            .breakers
-            .values()
-            .filter(|breaker| breaker.is_open())
-            .count();
-        if is_open {
-            self.telemetry.breaker_opened(&self.metrics, host, open);
-        } else {
-            self.telemetry.breaker_closed(&self.metrics, host, open);
-        }
-    }
-}
-
-impl Watched {
-    fn held(&self) -> bool {
-        self.seen.state.hold(&self.seen.decided).is_some()
-    }
-}
-
-impl Seen {
-    /// Why nothing is sent, and until when.
-    fn blocks(&self) -> Vec<(PauseReason, Option<Timestamp>)> {
-        let mut blocks = Vec::new();
-        if self.decided.paused {
-            blocks.push((PauseReason::Operator, None));
-        }
-        let throttle = self.state.throttle.as_ref();
-        if let Some(throttle) = throttle.filter(|t| !self.decided.ended(t.since)) {
-            blocks.push((PauseReason::AppThrottled, Some(throttle.until)));
-        }
-        if let Some(hold) = self.state.hold(&self.decided) {
-            let reason = match hold.reason {
-                HoldReason::TokenRefused => PauseReason::TokenRefused,
-                HoldReason::DomainBlocked | HoldReason::Wave => PauseReason::RefusalWave,
-            };
-            blocks.push((reason, Some(hold.probe_at)));
-        }
-        blocks
     }
 }

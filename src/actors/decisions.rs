@@ -1,44 +1,17 @@
-//! What people have decided about an app, read from its document.
-
-use jiff::Timestamp;
-use serde::Deserialize;
+//! What people have decided about an app, as the pacer follows it.
 
 use crate::{
     domain::{app_state::Decided, id::AppId},
     ports::{documents::Documents, error::StoreError},
+    service::apps::decision,
 };
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Decision {
-    paused: Option<serde_json::Value>,
-    pace: Pace,
-    resumed_at: Option<Timestamp>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Pace {
-    start_per_second: Option<u32>,
-    ceiling_per_second: Option<u32>,
-}
 
 /// What people have decided about `app`; the default if they have not.
 ///
 /// # Errors
 /// [`StoreError`].
-pub(super) async fn decided(
-    store: &(impl Documents + ?Sized),
-    app: &AppId,
-) -> Result<Decided, StoreError> {
-    let name = format!("app/{app}");
-    let Some(document) = store.get(&name).await? else {
-        return Ok(Decided::default());
-    };
-    let decision: Decision =
-        serde_json::from_slice(&document.bytes).map_err(|error| StoreError::Damaged {
-            detail: format!("document {name}: {error}"),
-        })?;
+pub(super) async fn decided(store: &dyn Documents, app: &AppId) -> Result<Decided, StoreError> {
+    let decision = decision(store, app).await?;
     Ok(Decided {
         paused: decision.paused.is_some(),
         resumed_at: decision.resumed_at,

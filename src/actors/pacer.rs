@@ -22,6 +22,7 @@ use crate::{
         documents::{Document, Precondition, Put},
         error::StoreError,
     },
+    service::{channels::revive, desk::Desk},
     telemetry::{ActorMetrics, StoreOperation},
 };
 
@@ -81,14 +82,10 @@ async fn keep(pacer: Pacer) {
     let mut started = app.limiter.started();
     let mut tick = Instant::now() + TICK;
     let mut dirty = false;
+    let mut told = None;
     loop {
         pacer.metrics.progressed(Instant::now());
-        app.set_pace(controller.per_second());
-        broker.telemetry.pace_changed(
-            &app.metrics,
-            controller.per_second(),
-            app.settings.pace.ceiling,
-        );
+        told = tell_pace(&pacer, &controller, told);
         tokio::select! {
             () = sleep_until(tick) => {
                 let now_started = app.limiter.started();
@@ -100,19 +97,57 @@ async fn keep(pacer: Pacer) {
             _ = documents.changed() => dirty = true,
         }
         dirty |= note_ends(app, &decided, broker.clock.now());
-        if dirty || !untold.is_empty() {
-            match synchronise(&pacer, &mut untold).await {
-                Ok(now) => {
-                    dirty = false;
-                    follow(&pacer, &mut controller, (&mut decided, now));
-                }
-                Err(error) => {
-                    broker.failed(StoreOperation::Query, &error);
-                    sleep(RETRY).await;
-                }
+        if !dirty && untold.is_empty() && app.healing().is_none() {
+            continue;
+        }
+        match renew(&pacer, &mut untold).await {
+            Ok(now) => {
+                dirty = false;
+                follow(&pacer, &mut controller, (&mut decided, now));
+            }
+            Err(error) => {
+                broker.failed(StoreOperation::Query, &error);
+                sleep(RETRY).await;
             }
         }
     }
+}
+
+/// Lets everybody know the pace, if it has changed.
+fn tell_pace(pacer: &Pacer, controller: &PaceController, told: Option<f64>) -> Option<f64> {
+    let Pacer { broker, app, .. } = pacer;
+    let pace = controller.per_second();
+    if told != Some(pace) {
+        app.set_pace(pace);
+        let ceiling = controller.ceiling_per_second();
+        broker.telemetry.pace_changed(&app.metrics, pace, ceiling);
+    }
+    Some(pace)
+}
+
+async fn renew(pacer: &Pacer, untold: &mut Vec<Event>) -> Result<Decided, StoreError> {
+    let decided = synchronise(pacer, untold).await?;
+    heal(pacer).await?;
+    Ok(decided)
+}
+
+/// Takes back the marks of channels that were made in a hold which a probe has ended: they were the app's fault.
+async fn heal(pacer: &Pacer) -> Result<(), StoreError> {
+    let Pacer { broker, app, .. } = pacer;
+    let Some(since) = app.healing() else {
+        return Ok(());
+    };
+    let desk = Desk {
+        store: broker.store.clone(),
+        clock: broker.clock.clone(),
+        rules: Arc::new(broker.rules.clone()),
+        telemetry: broker.telemetry.clone(),
+    };
+    for tenant in broker.directory.tenants_of(&app.settings.id).await? {
+        revive(&desk, &tenant, since).await?;
+    }
+    app.healed(since);
+    Ok(())
 }
 
 /// Notes that a throttle is over, by time or by hand. Returns whether there was anything to note.

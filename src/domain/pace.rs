@@ -103,6 +103,12 @@ impl PaceController {
         self.rate
     }
 
+    /// The most that it may ever be, requests a second.
+    #[must_use]
+    pub fn ceiling_per_second(&self) -> f64 {
+        self.bounds.ceiling
+    }
+
     /// The limit that is remembered.
     #[must_use]
     pub fn limit(&self) -> Option<Limit> {

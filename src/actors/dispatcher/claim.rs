@@ -13,7 +13,7 @@ use super::{
 use crate::{
     actors::{
         app::Allowance,
-        ready::{Claiming, Found, Place},
+        ready::{Claiming, Found, Offer, Place},
     },
     domain::{queue::Queue, transition::Step},
     ports::{
@@ -54,15 +54,17 @@ pub(super) fn claim(desk: &Rc<Desk>) -> Option<Instant> {
         return Some(until);
     }
     let broker = &desk.broker;
+    let version = broker.ready.version();
+    if let Some(at) = desk.fruitless_until(version) {
+        return Some(at);
+    }
     let now = broker.clock.now();
     let (offers, next) = broker.ready.due(now);
     let next = next.map(|at| Instant::now() + until(now, at));
     if offers.is_empty() {
         return next;
     }
-    let rooms: Vec<Room> = (0..broker.apps.len())
-        .map(|app| room(desk, app, now))
-        .collect();
+    let rooms = rooms(desk, &offers, now);
     let free = desk.permits.claims.available_permits();
     let reserved = desk.permits.claims_max * broker.settings.urgent_percent / 100;
     let permits = Permits { free, reserved };
@@ -87,6 +89,7 @@ pub(super) fn claim(desk: &Rc<Desk>) -> Option<Instant> {
     let total: usize = parts.iter().map(|part| part.limit).sum();
     let total = u32::try_from(total).unwrap_or(u32::MAX);
     if total == 0 {
+        desk.plan_was_fruitless(version);
         return next;
     }
     if let Ok(granted) = desk.permits.claims.clone().try_acquire_many_owned(total) {
@@ -96,7 +99,16 @@ pub(super) fn claim(desk: &Rc<Desk>) -> Option<Instant> {
     next
 }
 
-/// How many more pushes of an app are wanted.
+/// How many more pushes are wanted, by app; nothing is due for the others.
+fn rooms(desk: &Desk, offers: &[Offer], now: Timestamp) -> Vec<Room> {
+    let mut rooms: Vec<Option<Room>> = vec![None; desk.broker.apps.len()];
+    for offer in offers {
+        let at = offer.place.app;
+        rooms[at].get_or_insert_with(|| room(desk, at, now));
+    }
+    rooms.into_iter().map(Option::unwrap_or_default).collect()
+}
+
 fn room(desk: &Desk, index: usize, now: Timestamp) -> Room {
     let app = &desk.broker.apps[index];
     let (urgent, first, repush) = desk.waiting.borrow()[index].len();

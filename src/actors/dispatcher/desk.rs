@@ -38,6 +38,8 @@ const BATCH_WAIT: Duration = Duration::from_millis(3);
 const COMMITS_MAX: usize = 4;
 /// Longest time without a turn.
 const IDLE_MAX: Duration = Duration::from_secs(1);
+/// Least time between two plans when the first gave nothing to claim and nothing has become due since.
+const PLAN_GAP: Duration = Duration::from_millis(2);
 /// Waits after a failure of the store: the first, doubling to the longest.
 const ILL_MIN: Duration = Duration::from_millis(100);
 const ILL_MAX: Duration = Duration::from_secs(5);
@@ -86,6 +88,8 @@ pub(super) struct Desk {
     settled_since: Cell<Option<Instant>>,
     handed: RefCell<Vec<HandBack>>,
     commits: Cell<usize>,
+    /// When a plan gave nothing to claim, and the version of the view it was made of.
+    fruitless: Cell<Option<(Instant, u64)>>,
     failures: Cell<u32>,
     ill_until: Cell<Option<Instant>>,
 }
@@ -113,6 +117,7 @@ impl Desk {
             settled_since: Cell::new(None),
             handed: RefCell::default(),
             commits: Cell::new(0),
+            fruitless: Cell::new(None),
             failures: Cell::new(0),
             ill_until: Cell::new(None),
             permits,
@@ -144,6 +149,17 @@ impl Desk {
         self.ill_until.get().filter(|until| *until > Instant::now())
     }
 
+    /// Until when it is not worth planning again, if the view is still of this version.
+    pub(super) fn fruitless_until(&self, version: u64) -> Option<Instant> {
+        let (at, seen) = self.fruitless.get()?;
+        let until = at + PLAN_GAP;
+        (seen == version && Instant::now() < until).then_some(until)
+    }
+
+    pub(super) fn plan_was_fruitless(&self, version: u64) {
+        self.fruitless.set(Some((Instant::now(), version)));
+    }
+
     pub(super) fn store_well(&self) {
         self.failures.set(0);
         self.ill_until.set(None);
@@ -164,7 +180,6 @@ impl Desk {
 
     /// Takes up what is to be committed for a claim.
     pub(super) fn settle(&self, claim: Claim, job: Job) {
-        let job = Rc::new(job);
         self.settled.borrow_mut().push(Settled { claim, job });
         if self.settled_since.get().is_none() {
             self.settled_since.set(Some(Instant::now()));

@@ -15,11 +15,14 @@ use crate::{
         ask::CloseReason,
         event::EventKind,
         id::DeviceKey,
-        item::Lease,
-        record::DeviceRecord,
+        item::{After, Before, Item, Lease, compose},
+        record::{DeviceRecord, Revision},
         transition::{Effects, Step, review, settle},
     },
-    ports::{error::StoreError, records::Urgency},
+    ports::{
+        error::StoreError,
+        records::{Committed, Stored, Urgency},
+    },
     service::edit::{Decision, Edit, edit},
     telemetry::StoreOperation,
 };
@@ -28,7 +31,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Settled {
     pub(super) claim: Claim,
-    pub(super) job: Rc<Job>,
+    pub(super) job: Job,
 }
 
 /// A claim to be given back, due again at this time.
@@ -63,56 +66,130 @@ pub(super) async fn commit(desk: Rc<Desk>, batch: Vec<Settled>) {
     desk.commit_ended();
 }
 
+/// Commits the batch as it was claimed; whoever was overtaken is decided anew on the record as it is now.
 async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<(), StoreError> {
-    let edits = batch.iter().map(|settled| Edit {
-        key: settled.claim.key.clone(),
-        lease: Some(settled.claim.lease.clone()),
-        stored: Some(settled.claim.stored.clone()),
-        job: (settled.job.clone(), settled.claim.lease.clone()),
-    });
-    let decide = |key: &DeviceKey, job: &(Rc<Job>, Lease), record: Option<DeviceRecord>| {
-        let step = Step {
-            rules: &broker.rules,
-            device: &key.device,
-            now: broker.clock.now(),
-            jitter: rand::random(),
-        };
-        decide(&step, job, record)
+    let now = broker.clock.now();
+    let mut items = Vec::with_capacity(batch.len());
+    let mut tolds = Vec::with_capacity(batch.len());
+    for settled in batch {
+        let (item, told) = item(broker, settled, now);
+        items.push(item);
+        tolds.push(told);
+    }
+    let outcomes = broker.store.commit(items, Urgency::Settle, None).await?;
+    let mut overtaken = Vec::new();
+    for ((settled, outcome), told) in batch.iter().zip(outcomes).zip(tolds) {
+        match outcome {
+            Committed::Done | Committed::Listed => told.tell(broker, settled),
+            Committed::Conflict(stored) => overtaken.push((settled, stored, true)),
+            Committed::LeaseLost(stored) => overtaken.push((settled, stored, false)),
+        }
+    }
+    if overtaken.is_empty() {
+        return Ok(());
+    }
+    commit_overtaken(broker, overtaken).await
+}
+
+fn item(broker: &Broker, settled: &Settled, now: Timestamp) -> (Item, Told) {
+    let claim = &settled.claim;
+    let mut record = claim.record.clone();
+    let step = step(broker, &claim.key, now);
+    let effects = apply(&step, &settled.job, &claim.lease, &mut record);
+    let told = Told::of(&effects);
+    let before = Before {
+        revision: Some(claim.stored.revision),
+        record: Some(&claim.record),
     };
-    let closed = edit(&*broker.store, edits.collect(), Urgency::Settle, decide).await?;
-    for (settled, closed) in batch.iter().zip(closed) {
-        let (closed, told) = closed;
-        for kind in told {
-            broker.telemetry.feed_written(kind, 1);
+    let after = After {
+        record: Some(record),
+        revision: Revision(rand::random()),
+        effects,
+    };
+    let item = compose(claim.key.clone(), before, after, Some(claim.lease.clone()));
+    (item, told)
+}
+
+/// A settled claim, the record as it is now, and whether the claim still holds.
+type Overtaken<'a> = (&'a Settled, Option<Stored>, bool);
+
+async fn commit_overtaken(
+    broker: &Broker,
+    overtaken: Vec<Overtaken<'_>>,
+) -> Result<(), StoreError> {
+    let edits = overtaken.iter().map(|(settled, stored, holds)| {
+        let claim = &settled.claim;
+        let edit = Edit::new(claim.key.clone(), *settled);
+        let lease = holds.then(|| claim.lease.clone());
+        // A record that is gone has to be looked for again.
+        Edit {
+            lease,
+            stored: stored.clone(),
+            ..edit
         }
-        for reason in closed {
-            let tenant = broker.telemetry.tenant(&settled.claim.key.tenant);
-            broker.telemetry.asks_closed(&tenant, reason, 1);
-        }
+    });
+    let decide = |key: &DeviceKey, settled: &&Settled, record: Option<DeviceRecord>| {
+        // The device was deleted meanwhile, and its asks with it.
+        let Some(mut record) = record else {
+            return Decision::Leave(Told::default());
+        };
+        let step = step(broker, key, broker.clock.now());
+        let effects = apply(&step, &settled.job, &settled.claim.lease, &mut record);
+        let told = Told::of(&effects);
+        Decision::Commit(Some(record), effects, told)
+    };
+    let told = edit(&*broker.store, edits.collect(), Urgency::Settle, decide).await?;
+    for ((settled, _, _), told) in overtaken.iter().zip(told) {
+        told.tell(broker, settled);
     }
     Ok(())
 }
 
-fn decide(
-    step: &Step<'_>,
-    (job, lease): &(Rc<Job>, Lease),
-    record: Option<DeviceRecord>,
-) -> Decision<(Vec<CloseReason>, Vec<EventKind>)> {
-    // The device was deleted meanwhile, and its asks with it.
-    let Some(mut record) = record else {
-        return Decision::Leave((Vec::new(), Vec::new()));
-    };
-    let effects: Effects = match &**job {
-        Job::Review { wave } => review(step, &mut record, &lease.queue, *wave).1,
-        Job::Attempt(attempt) => settle(step, &mut record, attempt),
-    };
-    let closed = effects
-        .closed
-        .iter()
-        .map(|closed| closed.ask.reason)
-        .collect();
-    let told = effects.events.iter().map(|event| event.kind).collect();
-    Decision::Commit(Some(record), effects, (closed, told))
+fn step<'a>(broker: &'a Broker, key: &'a DeviceKey, now: Timestamp) -> Step<'a> {
+    Step {
+        rules: &broker.rules,
+        device: &key.device,
+        now,
+        jitter: rand::random(),
+    }
+}
+
+fn apply(step: &Step<'_>, job: &Job, lease: &Lease, record: &mut DeviceRecord) -> Effects {
+    match job {
+        Job::Review { wave } => review(step, record, &lease.queue, *wave).1,
+        Job::Attempt(attempt) => settle(step, record, attempt),
+    }
+}
+
+/// What telemetry has to count once a step is committed.
+#[derive(Debug, Default)]
+struct Told {
+    closed: Vec<CloseReason>,
+    events: Vec<EventKind>,
+}
+
+impl Told {
+    fn of(effects: &Effects) -> Self {
+        let closed = effects.closed.iter().map(|closed| closed.ask.reason);
+        let events = effects.events.iter().map(|event| event.kind);
+        Self {
+            closed: closed.collect(),
+            events: events.collect(),
+        }
+    }
+
+    fn tell(self, broker: &Broker, settled: &Settled) {
+        for kind in self.events {
+            broker.telemetry.feed_written(kind, 1);
+        }
+        if self.closed.is_empty() {
+            return;
+        }
+        let tenant = broker.telemetry.tenant(&settled.claim.key.tenant);
+        for reason in self.closed {
+            broker.telemetry.asks_closed(&tenant, reason, 1);
+        }
+    }
 }
 
 /// Gives claims back. If the store does not take them, their leases end by themselves.

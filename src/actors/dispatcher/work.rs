@@ -35,6 +35,8 @@ pub(super) struct Claim {
     pub(super) lease: Lease,
     /// The record that was claimed.
     pub(super) stored: Stored,
+    /// The same, read.
+    pub(super) record: DeviceRecord,
     /// When the push was due, to be given back to.
     pub(super) due: Timestamp,
     /// When an attempt may start at the latest.
@@ -98,54 +100,50 @@ pub(super) fn sort(
     };
     let queue = &claimed.lease.queue;
     let due = place(&queue.tenant, &record).map_or(step.now, |due| due.at);
-    let class = record
-        .push
-        .as_ref()
-        .and_then(|push| push.lead())
-        .map_or(Class::Bulk, |ask| ask.class);
-    let (lane, target) = (queue.lane, target(step, &record, queue, wave));
+    let lane = queue.lane;
+    let sends = sends(step, &record, queue, wave);
     let claim = Claim {
         key: claimed.key,
         lease: claimed.lease,
         stored: claimed.stored,
+        record,
         due,
         start_by: asked + LEASE.saturating_sub(LEASE_LEFT_MIN),
         _permit: permit,
     };
-    match target {
-        Some((uri, generation, deadline)) => {
+    match target(&claim.record).filter(|_| sends) {
+        Some((uri, generation, (class, deadline))) => {
             let host = hosts.get(uri.host());
-            Sorted::Send(
-                lane,
-                Work {
-                    claim,
-                    uri,
-                    generation,
-                    host,
-                    class,
-                    deadline,
-                },
-            )
+            let work = Work {
+                claim,
+                uri,
+                generation,
+                host,
+                class,
+                deadline,
+            };
+            Sorted::Send(lane, work)
         }
         None => Sorted::Commit(claim, Job::Review { wave }),
     }
 }
 
-/// Where to send, if the push is to be sent: the channel, and when the last ask that may send ends.
-fn target(
-    step: &Step<'_>,
-    record: &DeviceRecord,
-    queue: &Queue,
-    wave: bool,
-) -> Option<(ChannelUri, Generation, Timestamp)> {
-    // What the look changes is decided again when the attempt is settled.
+/// Whether the push is to be sent. What looking at it changes is decided again when it is settled.
+fn sends(step: &Step<'_>, record: &DeviceRecord, queue: &Queue, wave: bool) -> bool {
     let mut seen = record.clone();
-    let (verdict, _) = review(step, &mut seen, queue, wave);
-    if verdict == Verdict::Commit {
-        return None;
-    }
+    review(step, &mut seen, queue, wave).0 == Verdict::Send
+}
+
+/// Where to send, how urgently, and when the last ask that may send ends.
+fn target(record: &DeviceRecord) -> Option<(ChannelUri, Generation, (Class, Timestamp))> {
     let channel = record.channel.as_ref()?;
-    let asks = record.push.as_ref()?.asks.iter().filter(|ask| !ask.held);
-    let deadline = asks.map(|ask| ask.deadline).max()?;
-    Some((channel.uri.clone(), channel.generation, deadline))
+    let push = record.push.as_ref()?;
+    let class = push.lead()?.class;
+    let deadline = push
+        .asks
+        .iter()
+        .filter(|ask| !ask.held)
+        .map(|ask| ask.deadline)
+        .max()?;
+    Some((channel.uri.clone(), channel.generation, (class, deadline)))
 }

@@ -42,10 +42,10 @@ fn causes<'e>(error: &'e reqwest::Error) -> impl Iterator<Item = &'e (dyn Error 
     })
 }
 
-/// TLS errors travel inside an `io::Error`, whose `source` is that of the error within and not that error itself.
+/// TLS errors travel inside an `io::Error` or two, whose `source` is that of the error within and not that error itself.
 fn is_tls(cause: &(dyn Error + 'static)) -> bool {
     let within = cause
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref);
-    cause.is::<rustls::Error>() || within.is_some_and(|within| within.is::<rustls::Error>())
+    cause.is::<rustls::Error>() || within.is_some_and(|within| is_tls(within))
 }

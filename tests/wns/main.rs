@@ -1,0 +1,6 @@
+//! What goes over the wire to WNS and to token endpoints, and what is made of what comes back.
+
+mod sender;
+mod server;
+mod streams;
+mod tokens;
