@@ -15,6 +15,7 @@ mod channels;
 mod check_ins;
 mod devices;
 mod events;
+mod forecast;
 mod gate;
 mod health;
 mod idempotent;
@@ -43,6 +44,7 @@ pub use state::{MetricsText, Parts, Settings, State};
 pub fn endpoints() -> Vec<Endpoint> {
     let mut all = Vec::new();
     all.extend(channels::endpoints());
+    all.extend(forecast::endpoints());
     all.extend(devices::endpoints());
     all.extend(pushes::endpoints());
     all.extend(check_ins::endpoints());

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bulk;
+mod campaigns;
 mod devices;
 mod events;
 mod health;
@@ -11,4 +12,6 @@ mod openapi;
 mod pushes;
 mod store;
 mod support;
+mod syncml;
 mod tenants_and_apps;
+mod webhooks;

@@ -30,6 +30,7 @@ use reveille::{
         status::{ActorStatus, AppStatus, BrokerStatus, TokenState, TokenStatus},
         tenants::{Tenant, Tenants},
     },
+    telemetry::Telemetry,
 };
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -118,6 +119,7 @@ impl World {
             store: store.clone(),
             clock: clock.clone(),
             rules: Arc::new(Rules::default()),
+            telemetry: Telemetry::new(Duration::from_secs(60)),
         };
         let app = AppId::new("contoso").unwrap();
         let tenant = TenantId::new("contoso").unwrap();
@@ -302,16 +304,23 @@ impl World {
 
     /// The types of all campaign events so far.
     pub(crate) async fn told(&self) -> Vec<String> {
-        let (events, _) = self
-            .store
-            .events(&self.tenant, &After::Oldest, 1_000)
-            .await
-            .unwrap();
-        let kinds = events.iter().map(|entry| {
-            let event: serde_json::Value = serde_json::from_slice(&entry.json).unwrap();
-            event["type"].as_str().unwrap().to_owned()
-        });
-        kinds.filter(|kind| kind.starts_with("campaign.")).collect()
+        let mut told = Vec::new();
+        let mut after = After::Oldest;
+        loop {
+            let read = self.store.events(&self.tenant, &after, 1_000).await;
+            let (events, cursor) = read.unwrap();
+            if events.is_empty() {
+                return told;
+            }
+            for entry in events {
+                let event: serde_json::Value = serde_json::from_slice(&entry.json).unwrap();
+                let kind = event["type"].as_str().unwrap().to_owned();
+                if kind.starts_with("campaign.") {
+                    told.push(kind);
+                }
+            }
+            after = After::Cursor(cursor);
+        }
     }
 }
 
