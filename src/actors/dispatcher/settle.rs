@@ -15,10 +15,13 @@ use crate::{
         ask::CloseReason,
         id::DeviceKey,
         item::Lease,
-        record::DeviceRecord,
-        transition::{Effects, Step, review, settle},
+        record::{DeviceRecord, codec},
+        transition::{Effects, Step, credit_late, review, settle},
     },
-    ports::{error::StoreError, records::Urgency},
+    ports::{
+        error::StoreError,
+        records::{Stored, Urgency},
+    },
     service::edit::{Decision, Edit, edit},
     telemetry::StoreOperation,
 };
@@ -28,6 +31,13 @@ use crate::{
 pub(super) struct Settled {
     pub(super) claim: Claim,
     pub(super) job: Rc<Job>,
+}
+
+/// What a commit is decided from, again if somebody else was faster.
+struct Decided {
+    job: Rc<Job>,
+    lease: Lease,
+    claimed: Stored,
 }
 
 /// A claim to be given back, due again at this time.
@@ -67,9 +77,13 @@ async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<(), StoreError
         key: settled.claim.key.clone(),
         lease: Some(settled.claim.lease.clone()),
         stored: Some(settled.claim.stored.clone()),
-        job: (settled.job.clone(), settled.claim.lease.clone()),
+        job: Decided {
+            job: settled.job.clone(),
+            lease: settled.claim.lease.clone(),
+            claimed: settled.claim.stored.clone(),
+        },
     });
-    let decide = |key: &DeviceKey, job: &(Rc<Job>, Lease), record: Option<DeviceRecord>| {
+    let decide = |key: &DeviceKey, job: &Decided, record: Option<DeviceRecord>| {
         let step = Step {
             rules: &broker.rules,
             device: &key.device,
@@ -90,16 +104,24 @@ async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<(), StoreError
 
 fn decide(
     step: &Step<'_>,
-    (job, lease): &(Rc<Job>, Lease),
+    decided: &Decided,
     record: Option<DeviceRecord>,
 ) -> Decision<Vec<CloseReason>> {
     // The device was deleted meanwhile, and its asks with it.
     let Some(mut record) = record else {
         return Decision::Leave(Vec::new());
     };
-    let effects: Effects = match &**job {
-        Job::Review { wave } => review(step, &mut record, &lease.queue, *wave).1,
-        Job::Attempt(attempt) => settle(step, &mut record, attempt),
+    let effects: Effects = match &*decided.job {
+        Job::Review { wave } => review(step, &mut record, &decided.lease.queue, *wave).1,
+        Job::Attempt(attempt) => {
+            let mut effects = settle(step, &mut record, attempt);
+            if record.push.is_none()
+                && let Ok(claimed) = codec::decode(&decided.claimed.bytes)
+            {
+                effects.absorb(credit_late(&mut record, &claimed, attempt));
+            }
+            effects
+        }
     };
     let closed = effects
         .closed
