@@ -1,5 +1,6 @@
 //! A broker put together: the only place where adapters and actors meet.
 
+pub mod check;
 mod directory;
 mod listeners;
 mod outbound;

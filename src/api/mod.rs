@@ -15,6 +15,7 @@ mod channels;
 mod check_ins;
 mod devices;
 mod events;
+mod failures;
 mod forecast;
 mod gate;
 mod health;
@@ -55,6 +56,7 @@ pub fn endpoints() -> Vec<Endpoint> {
     all.extend(tenants::endpoints());
     all.extend(apps::endpoints());
     all.extend(webhooks::endpoints());
+    all.extend(failures::endpoints());
     all.extend(health::endpoints());
     all.extend(openapi::endpoints());
     all

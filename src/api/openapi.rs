@@ -10,7 +10,8 @@ use utoipa::{
 };
 
 use super::{
-    apps, campaign_targets, campaigns, channels, check_ins, devices, events, forecast, health,
+    apps, campaign_targets, campaigns, channels, check_ins, devices, events, failures, forecast,
+    health,
     pushes,
     route::{Endpoint, Entry},
     syncml, tenants, webhooks,
@@ -46,6 +47,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         webhooks::list, webhooks::post, webhooks::get, webhooks::put, webhooks::delete,
         webhooks::rotate, webhooks::replay,
         apps::list, apps::get, apps::pause, apps::resume, apps::put_pace,
+        failures::list,
         health::healthz, health::readyz, health::metrics, get,
     ),
     modifiers(&Keys)

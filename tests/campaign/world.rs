@@ -52,6 +52,10 @@ impl Clock for TestClock {
 struct Steady;
 
 impl BrokerStatus for Steady {
+    fn recent_failures(&self, _: &AppId) -> Vec<reveille::telemetry::RecentFailure> {
+        Vec::new()
+    }
+
     fn app(&self, _: &AppId) -> Option<AppStatus> {
         Some(AppStatus {
             token: TokenStatus {
@@ -304,23 +308,25 @@ impl World {
 
     /// The types of all campaign events so far.
     pub(crate) async fn told(&self) -> Vec<String> {
-        let mut told = Vec::new();
+        let mut events = Vec::new();
         let mut after = After::Oldest;
         loop {
-            let read = self.store.events(&self.tenant, &after, 1_000).await;
-            let (events, cursor) = read.unwrap();
-            if events.is_empty() {
-                return told;
+            let (page, next) = self
+                .store
+                .events(&self.tenant, &after, 1_000)
+                .await
+                .unwrap();
+            if page.is_empty() {
+                break;
             }
-            for entry in events {
-                let event: serde_json::Value = serde_json::from_slice(&entry.json).unwrap();
-                let kind = event["type"].as_str().unwrap().to_owned();
-                if kind.starts_with("campaign.") {
-                    told.push(kind);
-                }
-            }
-            after = After::Cursor(cursor);
+            events.extend(page);
+            after = After::Cursor(next);
         }
+        let kinds = events.iter().map(|entry| {
+            let event: serde_json::Value = serde_json::from_slice(&entry.json).unwrap();
+            event["type"].as_str().unwrap().to_owned()
+        });
+        kinds.filter(|kind| kind.starts_with("campaign.")).collect()
     }
 }
 
