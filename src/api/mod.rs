@@ -32,6 +32,7 @@ mod route;
 pub mod server;
 mod state;
 mod syncml;
+mod syncml_view;
 mod tenants;
 mod view;
 mod webhooks;
