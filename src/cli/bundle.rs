@@ -58,7 +58,7 @@ pub(super) struct BundleArgs {
     /// Configuration file of the broker
     #[arg(long, short, env = "REVEILLE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to write the archive [default: reveille-bundle-<time>.tar.gz]
+    /// Where to write the archive [default: reveille-bundle-TIME.tar.gz]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Print one JSON object

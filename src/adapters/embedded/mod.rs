@@ -2,7 +2,7 @@
 //!
 //! A log takes every change in the order it becomes true, with one fsync for all that wait; records are read out of it again.
 //! In memory are a hundred bytes a device: where its record stands, its revision and its turn. Lists, events and documents go
-//! aside into an ordered key-value store that repeats the log after a crash. `docs/store.md` says why, with figures.
+//! aside into an ordered key-value store that repeats the log after a crash.
 //!
 //! One process at a time uses a folder. Whatever was acknowledged survives `kill -9` and, as far as the disk keeps its word on
 //! fsync, a power cut.
