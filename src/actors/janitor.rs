@@ -5,6 +5,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Supervised};
+use jiff::tz::TimeZone;
 use tokio::time::{Instant, sleep};
 
 use super::{broker::Broker, supervise::live};
@@ -16,10 +17,15 @@ use crate::{
         transition::{Step, overdue},
     },
     ports::{
+        documents::Precondition,
         error::StoreError,
         records::{Stored, Urgency},
     },
-    service::edit::{Decision, Edit, edit},
+    service::{
+        desk::Desk,
+        edit::{Decision, Edit, edit},
+        expiry::Reminder,
+    },
     telemetry::{ActorMetrics, StoreOperation},
 };
 
@@ -35,6 +41,9 @@ const OVERDUE: Duration = Duration::from_secs(60);
 /// Entries looked at in one round and queue; the next round goes on from there.
 const ENTRIES_MAX: usize = 20_000;
 const PAGE: usize = 512;
+/// The document that has the day on which expiring channels were last told. It ends by itself, so that it wakes nobody.
+const REMINDED: &str = "expiry/told";
+const REMINDED_TTL: Duration = Duration::from_secs(48 * 3_600);
 
 /// Ends what is over.
 #[derive(Clone)]
@@ -58,9 +67,10 @@ impl Supervised for Janitor {}
 async fn tidy(janitor: Janitor) {
     let broker = &janitor.broker;
     let mut cursors = HashMap::new();
+    let mut reminder = None;
     loop {
         janitor.metrics.progressed(Instant::now());
-        match round(broker, &mut cursors).await {
+        match round(broker, &mut cursors, &mut reminder).await {
             Ok(()) => {}
             Err(error) => broker.failed(StoreOperation::Query, &error),
         }
@@ -71,7 +81,11 @@ async fn tidy(janitor: Janitor) {
 /// How far each queue was looked through.
 type Cursors = HashMap<Queue, String>;
 
-async fn round(broker: &Broker, cursors: &mut Cursors) -> Result<(), StoreError> {
+async fn round(
+    broker: &Broker,
+    cursors: &mut Cursors,
+    reminder: &mut Option<Reminder>,
+) -> Result<(), StoreError> {
     let owner = &broker.settings.broker;
     if broker
         .store
@@ -80,8 +94,10 @@ async fn round(broker: &Broker, cursors: &mut Cursors) -> Result<(), StoreError>
         .is_none()
     {
         cursors.clear();
+        *reminder = None;
         return Ok(());
     }
+    remind(broker, reminder).await?;
     broker.store.trim().await?;
     let crowded = jiff::SignedDuration::try_from(OVERDUE).unwrap_or(jiff::SignedDuration::ZERO);
     let now = broker.clock.now();
@@ -90,6 +106,38 @@ async fn round(broker: &Broker, cursors: &mut Cursors) -> Result<(), StoreError>
         if ready.queue.lane != Lane::Timer && late {
             sweep(broker, &ready.queue, cursors).await?;
         }
+    }
+    Ok(())
+}
+
+/// Tells once a day which channels will expire. The day is noted when all were told; a broker that takes over in between
+/// tells some a second time.
+async fn remind(broker: &Broker, reminder: &mut Option<Reminder>) -> Result<(), StoreError> {
+    let desk = Desk {
+        store: broker.store.clone(),
+        clock: broker.clock.clone(),
+        rules: Arc::new(broker.rules.clone()),
+        telemetry: broker.telemetry.clone(),
+    };
+    let today = broker.clock.now().to_zoned(TimeZone::UTC).date().to_string();
+    let walk = match reminder {
+        Some(walk) => walk,
+        None => {
+            let told = broker.store.get(REMINDED).await?;
+            if told.is_some_and(|told| told.bytes == today.as_bytes()) {
+                return Ok(());
+            }
+            let mut tenants = Vec::new();
+            for app in &broker.apps {
+                tenants.extend(broker.directory.tenants_of(&app.settings.id).await?);
+            }
+            reminder.insert(Reminder::of_today(&desk, tenants))
+        }
+    };
+    if walk.go_on(&desk, ENTRIES_MAX).await? {
+        *reminder = None;
+        let (any, ttl) = (Precondition::Any, Some(REMINDED_TTL));
+        broker.store.put(REMINDED, today.into(), any, ttl).await?;
     }
     Ok(())
 }

@@ -10,7 +10,8 @@ use utoipa::{
 };
 
 use super::{
-    apps, campaign_targets, campaigns, channels, check_ins, devices, events, failures, health,
+    apps, campaign_targets, campaigns, channels, check_ins, devices, events, failures, forecast,
+    health,
     pushes,
     route::{Endpoint, Entry},
     syncml, tenants, webhooks,
@@ -32,7 +33,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         description = "Wakes Windows devices: register channels, open pushes, report check-ins, follow events."
     ),
     paths(
-        channels::put, channels::post,
+        channels::put, channels::post, forecast::get,
         devices::get, devices::delete, devices::list, devices::post_delete,
         pushes::post, pushes::get, pushes::delete,
         check_ins::post,

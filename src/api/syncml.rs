@@ -7,14 +7,17 @@ use actix_web::{
     http::{Method, header},
     web::Payload,
 };
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use serde::Deserialize;
 
 use super::{
     body,
     call::{Call, ok},
     problem::{Kind, Problem, ProblemBody},
     route::{Endpoint, Entry},
+    syncml_view::{
+        AnswerView, ChannelAnswer, CommandsAnswer, PushStatusView, Step, SyncMlAnswer, answer,
+        channel_answer, pfn_view,
+    },
 };
 use crate::{
     domain::{
@@ -22,13 +25,10 @@ use crate::{
         id::DeviceId,
         identity::Pfn,
         syncml::{
-            commands::{PushCommands, SetPfn},
             node::ProviderId,
-            report::{Answer, ChannelFinding, SYNCML_BYTES_MAX, SyncMlError, SyncMlReport},
-            status::PushStatus,
+            report::{ChannelFinding, SYNCML_BYTES_MAX, SyncMlError, SyncMlReport},
         },
         transition::Registered,
-        wns::channel_uri::ChannelUri,
     },
     service::{
         self,
@@ -51,48 +51,6 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// How the PFN was or will be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Step {
-    /// `Add` of the Push node and the PFN.
-    FirstTime,
-    /// `Replace` of the PFN.
-    Again,
-    /// `Delete` of the Push node, then as the first time.
-    Recovery,
-    /// `Get` of channel and status alone.
-    Query,
-}
-
-impl From<Option<SetPfn>> for Step {
-    fn from(step: Option<SetPfn>) -> Self {
-        match step {
-            Some(SetPfn::FirstTime) => Self::FirstTime,
-            Some(SetPfn::Again) => Self::Again,
-            Some(SetPfn::Recovery) => Self::Recovery,
-            None => Self::Query,
-        }
-    }
-}
-
-impl Step {
-    fn commands(
-        self,
-        provider: &ProviderId,
-        pfn: impl FnOnce() -> Result<Pfn, Problem>,
-        first: NonZeroU16,
-    ) -> Result<PushCommands, Problem> {
-        let how = match self {
-            Self::FirstTime => SetPfn::FirstTime,
-            Self::Again => SetPfn::Again,
-            Self::Recovery => SetPfn::Recovery,
-            Self::Query => return Ok(PushCommands::query(provider, first)),
-        };
-        Ok(PushCommands::set(provider, &pfn()?, how, first))
-    }
-}
-
 /// The PFN of the tenant's app.
 fn pfn(call: &Call, tenant: &Tenant) -> Result<Pfn, Problem> {
     let text = call.state.pfns.get(&tenant.app);
@@ -113,41 +71,6 @@ struct CommandsQuery {
     first_time: bool,
     step: Option<Step>,
     first_cmd_id: Option<NonZeroU16>,
-}
-
-/// Commands for a session, in order.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CommandsAnswer {
-    /// What they do.
-    step: Step,
-    /// To be placed in `SyncBody`, not in an `Atomic`.
-    xml: String,
-    /// The same, one by one.
-    commands: Vec<CommandView>,
-}
-
-/// One command.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CommandView {
-    /// `CmdID`.
-    cmd_id: u32,
-    /// `Add`, `Replace`, `Delete` or `Get`.
-    verb: &'static str,
-    /// `Target/LocURI`.
-    loc_uri: String,
-}
-
-fn answer(step: Step, commands: &PushCommands) -> CommandsAnswer {
-    let view = |command: &crate::domain::syncml::commands::Command| CommandView {
-        cmd_id: command.cmd_id,
-        verb: command.verb.name(),
-        loc_uri: commands.target(command).to_string(),
-    };
-    CommandsAnswer {
-        step,
-        xml: commands.to_string(),
-        commands: commands.commands().iter().map(view).collect(),
-    }
 }
 
 /// Gives the commands that set a device's PFN and ask for its channel; with `Accept: application/xml` as XML alone.
@@ -204,94 +127,6 @@ struct ReportQuery {
     check_in: bool,
     sent: Option<Step>,
     first_cmd_id: Option<NonZeroU16>,
-}
-
-/// What the device's message says and what was done about it.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct SyncMlAnswer {
-    /// The device.
-    device: String,
-    /// The provider whose settings were found.
-    provider_id: Option<String>,
-    /// What it says of its channel.
-    channel: ChannelAnswer,
-    /// `Push/Status`, if it was reported.
-    push_status: Option<PushStatusView>,
-    /// `Push/PFN`, if it was reported.
-    pfn: Option<PfnView>,
-    /// Its answers to commands that may be about push.
-    answers: Vec<AnswerView>,
-    /// Asks that the session closed; null unless it was to count as a check-in.
-    closed: Option<u64>,
-    /// What to do in the next session: `query`, unless the PFN must be set.
-    next: Step,
-    /// The commands for it; null if the provider or the app's PFN is not known.
-    commands: Option<CommandsAnswer>,
-}
-
-/// What a device says of its channel.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ChannelAnswer {
-    /// `registered`, `unchanged`, `empty` (it has none yet), `refused` or `not_reported`.
-    state: &'static str,
-    /// Its host.
-    host: Option<String>,
-    /// Why it was refused.
-    detail: Option<String>,
-}
-
-/// `Push/Status`, explained.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PushStatusView {
-    /// The number.
-    code: i32,
-    /// What it says.
-    meaning: &'static str,
-    /// What helps; empty if nothing is wrong.
-    cure: &'static str,
-}
-
-/// `Push/PFN`, compared.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PfnView {
-    /// What the device has.
-    value: String,
-    /// Whether it is the app's; null if the configuration does not say.
-    matches: Option<bool>,
-}
-
-/// A device's answer to a command.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AnswerView {
-    /// The command's number.
-    cmd_ref: u32,
-    /// The command.
-    verb: &'static str,
-    /// 200 is success.
-    code: u16,
-    /// What the code says.
-    meaning: &'static str,
-}
-
-impl From<&Answer> for AnswerView {
-    fn from(answer: &Answer) -> Self {
-        Self {
-            cmd_ref: answer.cmd_ref,
-            verb: answer.verb.name(),
-            code: answer.code,
-            meaning: answer.meaning(),
-        }
-    }
-}
-
-impl From<PushStatus> for PushStatusView {
-    fn from(status: PushStatus) -> Self {
-        Self {
-            code: status.code(),
-            meaning: status.meaning(),
-            cure: status.cure(),
-        }
-    }
 }
 
 /// Takes the SyncML that a device sent: registers the channel in it, explains the rest, and says what to do next.
@@ -424,27 +259,4 @@ async fn take_up(
     let registered = service::channels::register(desk, &tenant.id, reports).await?;
     let updated = registered.contains(&Registered::New);
     Ok((channel_answer(report, Some(&uri), updated), None))
-}
-
-fn channel_answer(report: &SyncMlReport, uri: Option<&ChannelUri>, updated: bool) -> ChannelAnswer {
-    let (state, detail) = match &report.channel {
-        ChannelFinding::Uri(_) if updated => ("registered", None),
-        ChannelFinding::Uri(_) => ("unchanged", None),
-        ChannelFinding::NotReported => ("not_reported", None),
-        ChannelFinding::Empty => ("empty", None),
-        ChannelFinding::Refused(error) => ("refused", Some(error.to_string())),
-    };
-    ChannelAnswer {
-        state,
-        host: uri.map(|uri| uri.host().to_owned()),
-        detail,
-    }
-}
-
-fn pfn_view(value: &str, pfn: &Option<Pfn>) -> PfnView {
-    let same = |pfn: &Pfn| Pfn::parse(value).is_ok_and(|other| other == *pfn);
-    PfnView {
-        value: value.to_owned(),
-        matches: pfn.as_ref().map(same),
-    }
 }

@@ -145,10 +145,14 @@ pub fn compose(key: DeviceKey, before: Before<'_>, after: After, lease: Option<L
         moves.add(Counter::Closed(closed.ask.reason.as_str()), 1);
         if let Source::Campaign(id) = &closed.ask.source {
             count_closed(&mut moves, id, closed);
+        }
+    }
+    for ended in after.effects.closed.iter().chain(&after.effects.amended) {
+        if let Source::Campaign(id) = &ended.ask.source {
             lists.push(ListMove::Put {
                 list: ListName::Targets(id.clone()),
                 score: 0,
-                text: closed.to_text(),
+                text: ended.to_text(),
             });
         }
     }

@@ -6,6 +6,7 @@
 mod ask;
 mod channel;
 mod check_in;
+mod late;
 mod review;
 mod settle;
 
@@ -17,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use ask::{AskRequest, Cancel, OpenError, Opened, cancel, forget, hold, open};
 pub use channel::{Registered, register, revive};
 pub use check_in::{CheckedIn, check_in};
+pub use late::credit_late;
 pub use review::{Verdict, overdue, review};
 pub use settle::{Attempt, settle};
 
@@ -50,6 +52,8 @@ pub struct Effects {
     pub events: Vec<Event>,
     /// Campaigns for whose targets an attempt was made.
     pub attempted: Vec<CampaignId>,
+    /// Asks that had ended already, with a report that says more of them now. Nothing is counted a second time.
+    pub amended: Vec<ClosedTarget>,
 }
 
 /// An ask that ended, with what a report says of it.
@@ -118,6 +122,7 @@ impl Effects {
         self.closed.extend(later.closed);
         self.events.extend(later.events);
         self.attempted.extend(later.attempted);
+        self.amended.extend(later.amended);
     }
 }
 

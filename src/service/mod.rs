@@ -7,6 +7,8 @@ pub mod check_ins;
 pub mod desk;
 pub mod devices;
 pub mod edit;
+pub mod expiry;
+pub mod forecast;
 pub mod idempotency;
 pub mod pushes;
 pub mod slow_down;

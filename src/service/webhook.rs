@@ -2,10 +2,11 @@
 //!
 //! The webhook is one document, its progress another: the first changes when somebody wants it to, the second all the time.
 
+mod progress;
 mod round;
 mod run;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::{NoContext, Uuid};
@@ -20,19 +21,17 @@ use crate::{
         clock::Clock,
         documents::{Document, Precondition, Put},
         error::StoreError,
-        feed::{After, Cursor, FeedError},
+        feed::{After, FeedError},
         webhooks::Courier,
     },
     telemetry::Telemetry,
 };
 
+use progress::{PROGRESS_TTL, progress_document};
 pub use run::Delivering;
 
 /// Prefix of the documents of all webhooks.
 const PREFIX: &str = "webhook/";
-/// Progress is kept for so long after it was last written. Documents that end by themselves announce no change: otherwise
-/// every delivery would wake whoever waits for one.
-const PROGRESS_TTL: Duration = Duration::from_secs(400 * 24 * 3_600);
 /// Documents read at once.
 const PAGE: usize = 256;
 /// How often a change is decided anew when others change the same webhook.
@@ -93,10 +92,6 @@ pub struct Means {
 
 fn document(tenant: &TenantId, id: &WebhookId) -> String {
     format!("{PREFIX}{tenant}/{id}")
-}
-
-fn progress_document(tenant: &TenantId, id: &WebhookId) -> String {
-    format!("webhook-progress/{tenant}/{id}")
 }
 
 fn read<T: serde::de::DeserializeOwned>(name: &str, document: &Document) -> Result<T, StoreError> {
@@ -339,61 +334,6 @@ impl Webhooks {
             }
         }
         Err(contended(id).into())
-    }
-
-    /// How far delivery has come, and the version of the document; none if there is no such document.
-    async fn progress(
-        &self,
-        tenant: &TenantId,
-        id: &WebhookId,
-    ) -> Result<(Option<u64>, Progress), StoreError> {
-        let name = progress_document(tenant, id);
-        match self.store.get(&name).await? {
-            Some(document) => Ok((Some(document.version), read(&name, &document)?)),
-            None => Ok((None, Progress::default())),
-        }
-    }
-
-    async fn change_progress(
-        &self,
-        tenant: &TenantId,
-        id: &WebhookId,
-        change: impl Fn(&mut Progress),
-    ) -> Result<(), StoreError> {
-        for _ in 0..ROUNDS_MAX {
-            let (version, mut progress) = self.progress(tenant, id).await?;
-            change(&mut progress);
-            let put = self.put_progress((tenant, id), version, &progress);
-            if put.await?.is_some() {
-                return Ok(());
-            }
-        }
-        Err(contended(id))
-    }
-
-    /// The new version, or `None` when somebody else was faster.
-    async fn put_progress(
-        &self,
-        (tenant, id): (&TenantId, &WebhookId),
-        version: Option<u64>,
-        progress: &Progress,
-    ) -> Result<Option<u64>, StoreError> {
-        let precondition = version.map_or(Precondition::Absent, Precondition::Version);
-        let name = progress_document(tenant, id);
-        let ttl = Some(PROGRESS_TTL);
-        let put = self.store.put(&name, write(progress), precondition, ttl);
-        match put.await? {
-            Put::Done(version) => Ok(Some(version)),
-            Put::Conflict(_) => Ok(None),
-        }
-    }
-}
-
-/// Where to read on.
-fn after(progress: &Progress) -> After {
-    match &progress.cursor {
-        Some(cursor) => After::Cursor(Cursor(cursor.clone())),
-        None => After::Oldest,
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod bulk;
+mod campaigns;
 mod devices;
 mod events;
 mod health;
@@ -19,4 +20,6 @@ mod openapi;
 mod pushes;
 mod store;
 mod support;
+mod syncml;
 mod tenants_and_apps;
+mod webhooks;

@@ -165,7 +165,7 @@ impl Broker {
             webhooks: Webhooks::new(store.clone(), clock.clone(), false),
             desk,
             tenants,
-            pfns: HashMap::from([(apps[0].clone(), "Contoso.MDM_abc".to_owned())]),
+            pfns: HashMap::from([(apps[0].clone(), "contoso.mdm_t6e9vsyjkrw9w".to_owned())]),
             hosts: HostPolicy::new(["localhost:9443"]).unwrap(),
             uri_key: b"a key".to_vec(),
             keys,

@@ -15,9 +15,9 @@ use crate::{
         ask::CloseReason,
         event::EventKind,
         id::DeviceKey,
-        item::{After, Before, Item, Lease, compose},
+        item::{After, Before, Item, compose},
         record::{DeviceRecord, Revision},
-        transition::{Effects, Step, review, settle},
+        transition::{Effects, Step, credit_late, review, settle},
     },
     ports::{
         error::StoreError,
@@ -95,7 +95,7 @@ fn item(broker: &Broker, settled: &Settled, now: Timestamp) -> (Item, Told) {
     let claim = &settled.claim;
     let mut record = claim.record.clone();
     let step = step(broker, &claim.key, now);
-    let effects = apply(&step, &settled.job, &claim.lease, &mut record);
+    let effects = apply(&step, settled, &mut record);
     let told = Told::of(&effects);
     let before = Before {
         revision: Some(claim.stored.revision),
@@ -134,7 +134,10 @@ async fn commit_overtaken(
             return Decision::Leave(Told::default());
         };
         let step = step(broker, key, broker.clock.now());
-        let effects = apply(&step, &settled.job, &settled.claim.lease, &mut record);
+        let mut effects = apply(&step, settled, &mut record);
+        if let (Job::Attempt(attempt), None) = (&settled.job, &record.push) {
+            effects.absorb(credit_late(&mut record, &settled.claim.record, attempt));
+        }
         let told = Told::of(&effects);
         Decision::Commit(Some(record), effects, told)
     };
@@ -154,9 +157,10 @@ fn step<'a>(broker: &'a Broker, key: &'a DeviceKey, now: Timestamp) -> Step<'a> 
     }
 }
 
-fn apply(step: &Step<'_>, job: &Job, lease: &Lease, record: &mut DeviceRecord) -> Effects {
-    match job {
-        Job::Review { wave } => review(step, record, &lease.queue, *wave).1,
+fn apply(step: &Step<'_>, settled: &Settled, record: &mut DeviceRecord) -> Effects {
+    let queue = &settled.claim.lease.queue;
+    match &settled.job {
+        Job::Review { wave } => review(step, record, queue, *wave).1,
         Job::Attempt(attempt) => settle(step, record, attempt),
     }
 }

@@ -12,7 +12,8 @@ use tokio::{
 };
 
 use super::{
-    Means, WebhookError, Webhooks, after,
+    Means, WebhookError, Webhooks,
+    progress::after,
     round::{Bounds, Round, Waiting, send},
 };
 use crate::{
