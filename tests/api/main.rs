@@ -3,6 +3,7 @@
 mod bad_input;
 mod bulk;
 mod devices;
+mod docs;
 mod events;
 mod health;
 mod idempotency;

@@ -20,6 +20,7 @@ use reveille::{
     },
     ports::clock::Clock,
     service::{
+        campaign::Campaigns,
         desk::Desk,
         status::{ActorStatus, AppStatus, BrokerStatus, TokenState, TokenStatus},
         tenants::{Tenant, Tenants},
@@ -131,14 +132,18 @@ impl Broker {
             share: 1,
         });
         let telemetry = Telemetry::new(Duration::from_secs(60));
+        let desk = Desk {
+            store: store.clone(),
+            clock: clock.clone(),
+            rules: Arc::new(Rules::default()),
+            telemetry,
+        };
+        let tenants = Tenants::new(store.clone(), tenants.to_vec(), apps.clone());
+        let tenants = Arc::new(tenants);
         let state = State::new(Parts {
-            desk: Desk {
-                store: store.clone(),
-                clock: clock.clone(),
-                rules: Arc::new(Rules::default()),
-                telemetry: telemetry.clone(),
-            },
-            tenants: Arc::new(Tenants::new(store.clone(), tenants.to_vec(), apps.clone())),
+            campaigns: Campaigns::new(desk.clone(), tenants.clone(), running.clone()),
+            desk,
+            tenants,
             pfns: HashMap::from([(apps[0].clone(), "Contoso.MDM_abc".to_owned())]),
             hosts: HostPolicy::new(["localhost:9443"]).unwrap(),
             uri_key: b"a key".to_vec(),
@@ -155,7 +160,7 @@ impl Broker {
             header_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(1),
         };
-        let server = api::server::serve(listener, state.clone(), bounds).unwrap();
+        let server = api::server::serve(listener, state.clone(), bounds, |_| {}).unwrap();
         let handle = server.handle();
         actix_web::rt::spawn(server);
         Self {
