@@ -11,8 +11,10 @@ use crate::{
         transition::Step,
     },
     ports::{Store, clock::Clock, error::StoreError, records::Urgency},
-    telemetry::Telemetry,
+    telemetry::{StoreFault, StoreOperation, Telemetry},
 };
+
+use tokio::time::Instant;
 
 use super::edit::{Decision, Edit, edit};
 
@@ -64,22 +66,43 @@ impl Desk {
                 Decision::Leave(answer) => Decision::Leave((answer, Vec::new())),
             }
         };
-        let done = edit(&*self.store, edits.collect(), urgency, decide).await?;
+        let done = edit(&*self.store, edits.collect(), urgency, decide).await;
+        let done = done.inspect_err(|error| self.failed(StoreOperation::Commit, error))?;
         let mut answers = Vec::with_capacity(done.len());
-        let mut ended: Vec<(CloseReason, u64)> = Vec::new();
+        let mut ended = Vec::new();
         for (answer, reasons) in done {
             answers.push(answer);
-            for reason in reasons {
-                match ended.iter_mut().find(|(known, _)| *known == reason) {
-                    Some((_, count)) => *count += 1,
-                    None => ended.push((reason, 1)),
-                }
+            ended.extend(reasons);
+        }
+        self.tell(tenant, &ended);
+        Ok(answers)
+    }
+
+    /// Tells that a call to the store failed.
+    pub fn failed(&self, operation: StoreOperation, error: &StoreError) {
+        let fault = match error {
+            StoreError::Unavailable { .. } => StoreFault::Unavailable,
+            StoreError::Full { .. } => StoreFault::Full,
+            StoreError::Damaged { .. } => StoreFault::Damaged,
+            StoreError::Fenced => StoreFault::Fenced,
+        };
+        let detail = error.to_string();
+        self.telemetry
+            .store_failed(operation, fault, &detail, Instant::now());
+    }
+
+    /// Counts the asks that have ended, by reason.
+    fn tell(&self, tenant: &TenantId, ended: &[CloseReason]) {
+        let mut counts: Vec<(CloseReason, u64)> = Vec::new();
+        for reason in ended {
+            match counts.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((*reason, 1)),
             }
         }
         let metrics = self.telemetry.tenant(tenant);
-        for (reason, asks) in ended {
+        for (reason, asks) in counts {
             self.telemetry.asks_closed(&metrics, reason, asks);
         }
-        Ok(answers)
     }
 }

@@ -25,7 +25,7 @@ use reveille::{
 
 use crate::{items::*, redis_server::RedisServer, rig::*};
 
-const DEVICES: usize = 131_072;
+const DEVICES: usize = 98 * 1_024;
 
 /// A record as brokers write it, with a channel URI of 230 bytes.
 fn record(number: usize, open: bool) -> DeviceRecord {
@@ -42,6 +42,7 @@ fn record(number: usize, open: bool) -> DeviceRecord {
         phase: Phase::Waiting,
         held: false,
         attempts_before: 0,
+        wave: 0,
         reason: None,
     };
     let push = Push {
@@ -219,5 +220,5 @@ async fn a_busy_broker_sends_a_tenth_of_a_command_a_push() {
     let pushes = f64::from(u32::try_from(PUSHES).unwrap());
     let each = f64::from(u32::try_from(sent).unwrap()) / pushes;
     println!("{each:.3} commands a push");
-    assert!(each <= 0.3, "{each:.3} commands a push");
+    assert!(each <= 0.1, "{each:.3} commands a push");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reveille::{
-    adapters::redis::{ConnectError, Login, RedisOptions, RedisStore, Tls},
+    adapters::redis::{ConnectError, RedisOptions, RedisStore, Tls},
     ports::error::{Probe, StoreError},
 };
 
@@ -156,9 +156,4 @@ async fn a_store_is_reached_through_tls_as_a_user_of_the_access_list() {
     assert_eq!(claim(&store, &queue, 10).await.len(), 3);
     assert!(error.to_string().contains("login"), "{error}");
     assert!(!format!("{error:?}").contains("wrong"));
-    let nobody = RedisOptions {
-        login: Login::default(),
-        ..with("secret")
-    };
-    refused(nobody).await;
 }

@@ -1,5 +1,8 @@
 //! The real actors on paused time, with a WNS and a token endpoint that follow a script.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(unreachable_pub, reason = "nobody else uses a test")]
+
 mod store;
 mod world;
 

@@ -9,13 +9,16 @@
 
 mod batch;
 mod bytes;
+mod claims;
 mod clock;
 mod compaction;
 mod devices;
 mod documents;
 mod due;
+mod errors;
 mod feed;
 mod fetch;
+mod jobs;
 mod leases;
 mod lists;
 mod log;
@@ -48,11 +51,11 @@ pub use open::OpenError;
 
 use self::{
     clock::Moment,
+    jobs::{Answer, ChangeJob, Job, Stage},
     ops::Op,
     shares::Portions,
     side::Side,
     state::State,
-    writer::{ChangeJob, Job, Stage},
 };
 use crate::ports::{clock::Clock, error::StoreError, queues::Wake, records::Urgency};
 
@@ -231,7 +234,7 @@ impl EmbeddedStore {
                     .send(staged.and_then(|told| flushed.map(|()| told)))
                     .ok();
             };
-            Box::new(answer) as writer::Answer
+            Box::new(answer) as Answer
         };
         let job = ChangeJob {
             name,

@@ -1,4 +1,6 @@
-//! Turns items of one shard into calls of the commit script, and its answer into what became of each.
+//! Turns items into calls of the commit script, and its answer into what became of each.
+//!
+//! A call may hold items of several shards where these are sure to be on one server; in a cluster it holds those of one.
 
 use std::{collections::HashSet, mem, sync::Arc};
 
@@ -10,8 +12,9 @@ use super::{
     errors::{damaged, unavailable},
     firsts::Firsts,
     gather::{BATCH, Job},
+    queues::queue_of,
     reading::stored_value,
-    tables::Tables,
+    tables::commit_call,
 };
 use crate::{
     domain::{id::DeviceKey, queue::Queue},
@@ -24,7 +27,7 @@ use crate::{
 /// Most times that devices are looked for in the queues where they turn out to be.
 const SEARCHES_MAX: usize = 4;
 
-/// Items of one shard that somebody wants committed.
+/// Items of one gate that somebody wants committed.
 pub(super) struct CommitJob {
     pub(super) items: Vec<Item>,
     pub(super) urgency: Urgency,
@@ -52,14 +55,14 @@ impl Job for CommitJob {
         self.items.len()
     }
 
-    async fn flush(core: Arc<Core>, shard: usize, mut jobs: Vec<Self>) {
+    async fn flush(core: Arc<Core>, mut jobs: Vec<Self>) {
         let mut results: Vec<Result<Vec<Committed>, StoreError>> = jobs
             .iter()
             .map(|job| Ok(vec![Committed::Listed; job.items.len()]))
             .collect();
         for batch in batches(&mut jobs) {
             let concerned: Vec<usize> = batch.entries.iter().map(|entry| entry.job).collect();
-            match run_batch(&core, shard, batch).await {
+            match run_batch(&core, batch).await {
                 Ok(answers) => {
                     for (job, at, answer) in answers {
                         if let Ok(answers) = &mut results[job] {
@@ -117,7 +120,6 @@ fn batches(jobs: &mut [CommitJob]) -> Vec<Batch> {
 
 async fn run_batch(
     core: &Core,
-    shard: usize,
     batch: Batch,
 ) -> Result<Vec<(usize, usize, Committed)>, StoreError> {
     let Batch {
@@ -127,37 +129,30 @@ async fn run_batch(
         ..
     } = batch;
     let mut answers = Vec::with_capacity(entries.len());
+    let shard_of = |entry: &Entry| core.keys().shard_of(&entry.item.key);
+    entries.sort_by_key(shard_of);
     for _search in 0..SEARCHES_MAX {
-        let (call, queues) = Tables::new(core, shard).call(&entries, urgency, fence.as_ref());
-        let answer = core.client.run_durably(shard, call).await?;
-        let answer = Answer::read(answer)?;
-        answer.firsts.note(core, shard, &queues);
-        let mut values = answer.values.into_iter();
-        let mut value = || {
-            values
-                .next()
-                .ok_or_else(|| damaged("a commit's answer is short"))
-        };
+        let sections: Vec<(usize, &[Entry])> = entries
+            .chunk_by(|a, b| shard_of(a) == shard_of(b))
+            .map(|part| (shard_of(&part[0]), part))
+            .collect();
+        let shards: Vec<usize> = sections.iter().map(|(shard, _)| *shard).collect();
+        let (call, queues) = commit_call(core, &sections, urgency, fence.as_ref());
+        let parts = read_answer(core.client.run_durably(shards[0], call).await?)?;
+        let mut told = Vec::with_capacity(entries.len());
+        for ((part, shard), queues) in parts.into_iter().zip(shards).zip(queues) {
+            part.firsts.note(core, shard, &queues);
+            told.extend(part.told()?);
+        }
         let mut misplaced = Vec::new();
-        for (mut entry, status) in entries.into_iter().zip(answer.statuses) {
-            let committed = match status {
-                b'D' => Committed::Done,
-                b'I' => Committed::Listed,
-                b'C' => Committed::Conflict(kept(value()?)?),
-                b'L' => Committed::LeaseLost(kept(value()?)?),
-                b'M' => {
-                    let name: String = redis::from_redis_value(value()?)
-                        .map_err(|_| damaged("a device's queue is not text"))?;
-                    let queue = name
-                        .parse()
-                        .map_err(|_| damaged("a device's queue has no name"))?;
+        for (mut entry, told) in entries.into_iter().zip(told) {
+            match told {
+                Told::Committed(committed) => answers.push((entry.job, entry.at, committed)),
+                Told::WaitsIn(queue) => {
                     entry.waits_in = Some(queue);
                     misplaced.push(entry);
-                    continue;
                 }
-                _ => return Err(damaged("a commit's answer is strange")),
-            };
-            answers.push((entry.job, entry.at, committed));
+            }
         }
         if misplaced.is_empty() {
             return Ok(answers);
@@ -167,34 +162,41 @@ async fn run_batch(
     Err(unavailable("a device moves from queue to queue"))
 }
 
-fn kept(value: Value) -> Result<Option<Stored>, StoreError> {
-    match value {
-        Value::BulkString(bytes) if bytes.is_empty() => Ok(None),
-        value => stored_value(value).map(Some),
-    }
+/// What a script says of one item.
+enum Told {
+    Committed(Committed),
+    /// Nothing was applied, because the device waits in a queue that the call did not name.
+    WaitsIn(Queue),
 }
 
-struct Answer {
+/// What a script says of one shard.
+struct Part {
     statuses: Vec<u8>,
     values: Vec<Value>,
     firsts: Firsts,
 }
 
-impl Answer {
+fn strange() -> StoreError {
+    damaged("a commit's answer is strange")
+}
+
+fn read_answer(answer: Value) -> Result<Vec<Part>, StoreError> {
+    match answer {
+        Value::BulkString(fenced) if fenced == b"F" => Err(StoreError::Fenced),
+        Value::Array(parts) => parts.into_iter().map(Part::read).collect(),
+        _ => Err(strange()),
+    }
+}
+
+impl Part {
     fn read(value: Value) -> Result<Self, StoreError> {
-        let strange = || damaged("a commit's answer is strange");
         let Value::Array(parts) = value else {
             return Err(strange());
         };
         let mut parts = parts.into_iter();
-        let statuses = match parts.next() {
-            Some(Value::BulkString(fenced)) if fenced == b"F" && parts.len() == 0 => {
-                return Err(StoreError::Fenced);
-            }
-            Some(Value::BulkString(statuses)) => statuses,
-            _ => return Err(strange()),
-        };
-        let (Some(Value::Array(values)), Some(firsts)) = (parts.next(), parts.next()) else {
+        let (Some(Value::BulkString(statuses)), Some(Value::Array(values)), Some(firsts)) =
+            (parts.next(), parts.next(), parts.next())
+        else {
             return Err(strange());
         };
         let firsts = Firsts::read(firsts)?;
@@ -203,5 +205,32 @@ impl Answer {
             values,
             firsts,
         })
+    }
+
+    fn told(self) -> Result<Vec<Told>, StoreError> {
+        let mut values = self.values.into_iter();
+        let mut value = || values.next().ok_or_else(strange);
+        let statuses = self.statuses.into_iter();
+        let told = statuses.map(|status| {
+            Ok(Told::Committed(match status {
+                b'D' => Committed::Done,
+                b'I' => Committed::Listed,
+                b'C' => Committed::Conflict(kept(value()?)?),
+                b'L' => Committed::LeaseLost(kept(value()?)?),
+                b'M' => {
+                    let name: String = redis::from_redis_value(value()?).map_err(|_| strange())?;
+                    return Ok(Told::WaitsIn(queue_of(&name)?));
+                }
+                _ => return Err(strange()),
+            }))
+        });
+        told.collect()
+    }
+}
+
+fn kept(value: Value) -> Result<Option<Stored>, StoreError> {
+    match value {
+        Value::BulkString(bytes) if bytes.is_empty() => Ok(None),
+        value => stored_value(value).map(Some),
     }
 }

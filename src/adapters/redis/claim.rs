@@ -1,6 +1,6 @@
 //! Claims: which shards are asked for how much, and what they give.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::join_all;
 use redis::Value;
@@ -9,6 +9,7 @@ use super::{
     Core,
     errors::damaged,
     hints::{Open, Share},
+    pack::Pack,
     queues::micros_of,
     reading::stored_value,
     records::device,
@@ -64,24 +65,32 @@ pub(super) async fn claim(core: &Arc<Core>, wants: &[Want]) -> Result<Vec<Claime
         if plan.is_empty() {
             break;
         }
-        let parts = plan
-            .iter()
-            .map(|(shard, shares)| claim_part(core, *shard, shares, &wanted));
-        let parts = join_all(parts).await;
-        for ((shard, shares), part) in plan.iter().zip(parts) {
-            let part = match part {
-                Ok(part) => part,
-                // What has been claimed elsewhere must not be lost with it.
-                Err(_) if !claimed.is_empty() => Vec::new(),
-                Err(error) if plan.len() == 1 => return Err(error),
-                Err(_) => Vec::new(),
-            };
-            for share in shares {
-                wanted[share.want].asked.push(*shard);
+        let mut servers: BTreeMap<usize, Vec<(usize, Vec<Share>)>> = BTreeMap::new();
+        for (shard, shares) in plan {
+            for share in &shares {
+                wanted[share.want].asked.push(shard);
             }
-            for (want, due, taken) in part {
-                wanted[want].left = wanted[want].left.saturating_sub(1);
-                claimed.push((due, taken));
+            servers
+                .entry(core.client.gate_of(shard))
+                .or_default()
+                .push((shard, shares));
+        }
+        let parts = servers
+            .values()
+            .map(|plan| claim_parts(core, plan, &wanted));
+        let parts = join_all(parts).await;
+        let all_failed = parts.iter().all(Result::is_err);
+        for part in parts {
+            match part {
+                Ok(part) => {
+                    for (want, due, taken) in part {
+                        wanted[want].left = wanted[want].left.saturating_sub(1);
+                        claimed.push((due, taken));
+                    }
+                }
+                Err(error) if all_failed && claimed.is_empty() => return Err(error),
+                // What has been claimed elsewhere must not be lost with it.
+                Err(_) => {}
             }
         }
         width *= 2;
@@ -116,39 +125,68 @@ async fn search(core: &Arc<Core>, wanted: &[Wanted<'_>]) -> Result<(), StoreErro
 }
 
 /// What a shard gives: the want, the score before, the claim.
-async fn claim_part(
+type Taken = (usize, i64, Claimed);
+
+/// Keys that every section of a call has.
+const FIXED_KEYS: [&str; 5] = ["ready", "asleep", "parks", "meta", "lower"];
+
+/// Claims nothing, which notices a step of the clock.
+pub(super) async fn notice_step(core: &Arc<Core>, shard: usize) -> Result<(), StoreError> {
+    claim_parts(core, &[(shard, Vec::new())], &[])
+        .await
+        .map(drop)
+}
+
+/// Claims from shards that are on one server.
+async fn claim_parts(
     core: &Arc<Core>,
-    shard: usize,
-    shares: &[Share],
+    plan: &[(usize, Vec<Share>)],
     wanted: &[Wanted<'_>],
-) -> Result<Vec<(usize, i64, Claimed)>, StoreError> {
-    let own = |name| core.keys().own(shard, name);
+) -> Result<Vec<Taken>, StoreError> {
     let lease_micros = i64::try_from(core.options.lease.as_micros()).unwrap_or(i64::MAX);
-    let mut call = ScriptCall::new(&CLAIM)
-        .key(own("ready"))
-        .key(own("asleep"))
-        .key(own("parks"))
-        .key(own("meta"))
-        .key(own("lower"))
-        .number(lease_micros);
-    for share in shares {
-        let queue = wanted[share.want].queue;
-        call = call.key(core.keys().queue(shard, queue));
-        call = call.key(core.keys().devices(shard, &queue.tenant));
-        let devices = call.keys.len();
-        let texts = [
-            (devices - 1).to_string(),
-            queue.to_string(),
-            devices.to_string(),
-        ];
-        for text in texts {
-            call = call.arg(text);
+    let mut call = ScriptCall::new(&CLAIM);
+    let mut pack = Pack::default();
+    pack.array(2).int(lease_micros).array(plan.len());
+    for (shard, shares) in plan {
+        let base = call.keys.len();
+        pack.array(1 + shares.len()).index(base);
+        call.keys
+            .extend(FIXED_KEYS.iter().map(|name| core.keys().own(*shard, name)));
+        for share in shares {
+            let queue = wanted[share.want].queue;
+            call.keys.push(core.keys().queue(*shard, queue));
+            call.keys.push(core.keys().devices(*shard, &queue.tenant));
+            let devices = call.keys.len() - base;
+            pack.array(4).index(devices - 1).str(&queue.to_string());
+            pack.index(devices).index(share.limit);
         }
-        call = call.arg(share.limit.to_string());
     }
-    let answer = core.client.run(shard, call).await?;
-    let strange = || damaged("a claim's answer is strange");
+    let answer = core
+        .client
+        .run(plan[0].0, call.arg(pack.into_bytes()))
+        .await?;
     let Value::Array(parts) = answer else {
+        return Err(strange());
+    };
+    let mut taken = Vec::new();
+    for ((shard, shares), part) in plan.iter().zip(parts) {
+        read_part(core, (*shard, shares), wanted, part, &mut taken)?;
+    }
+    Ok(taken)
+}
+
+fn strange() -> StoreError {
+    damaged("a claim's answer is strange")
+}
+
+fn read_part(
+    core: &Arc<Core>,
+    (shard, shares): (usize, &[Share]),
+    wanted: &[Wanted<'_>],
+    part: Value,
+    claimed: &mut Vec<Taken>,
+) -> Result<(), StoreError> {
+    let Value::Array(parts) = part else {
         return Err(strange());
     };
     let mut parts = parts.into_iter();
@@ -156,7 +194,6 @@ async fn claim_part(
         return Err(strange());
     };
     core.note_clock(shard, now, step);
-    let mut claimed = Vec::new();
     for share in shares {
         let queue = wanted[share.want].queue;
         let (Some(Value::Int(first)), Some(Value::Array(taken))) = (parts.next(), parts.next())
@@ -181,5 +218,5 @@ async fn claim_part(
             claimed.push((share.want, due, Claimed { key, lease, stored }));
         }
     }
-    Ok(claimed)
+    Ok(())
 }

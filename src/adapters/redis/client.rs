@@ -171,6 +171,19 @@ impl Client {
         held.map(|(place, _)| place).collect()
     }
 
+    /// Sets of shards that are on one server for sure: all of them, or in a cluster each by itself.
+    pub(super) fn gates(&self) -> usize {
+        if self.dialer.is_cluster() {
+            self.keys.shards()
+        } else {
+            1
+        }
+    }
+
+    pub(super) fn gate_of(&self, shard: usize) -> usize {
+        if self.dialer.is_cluster() { shard } else { 0 }
+    }
+
     /// Asks for a look at where the servers are.
     pub(super) fn look_again(&self) {
         self.look.notify_one();

@@ -1,6 +1,7 @@
 //! Gathers small calls of many callers into few commands.
 //!
-//! A job goes out at once when its shard is idle. While commands of the shard are under way others gather, for 2 ms at most or
+//! There is a gate for each server's worth of shards: one in all, in a cluster one a shard. A job goes out at once when its gate is
+//! idle. While commands are under way others gather, for 2 ms at most or
 //! until they fill a batch. The work goes on when a caller goes away.
 
 use std::{
@@ -23,10 +24,10 @@ pub(super) trait Job: Send + Sized + 'static {
     fn weight(&self) -> usize;
 
     /// Does all jobs and answers each.
-    fn flush(core: Arc<Core>, shard: usize, jobs: Vec<Self>) -> impl Future<Output = ()> + Send;
+    fn flush(core: Arc<Core>, jobs: Vec<Self>) -> impl Future<Output = ()> + Send;
 }
 
-/// Where the jobs of one shard gather.
+/// Where jobs gather.
 pub(super) struct Gate<J>(Mutex<Gathered<J>>);
 
 struct Gathered<J> {
@@ -49,7 +50,7 @@ impl<J> Default for Gate<J> {
 
 impl<J: Job> Gate<J> {
     /// Adds a job; it is answered through itself.
-    pub(super) fn submit(self: &Arc<Self>, core: &Arc<Core>, shard: usize, job: J) {
+    pub(super) fn submit(self: &Arc<Self>, core: &Arc<Core>, job: J) {
         let mut gathered = self.lock();
         gathered.weight += job.weight();
         gathered.waiting.push(job);
@@ -58,19 +59,19 @@ impl<J: Job> Gate<J> {
             drop(gathered);
             core.client
                 .home()
-                .spawn(self.clone().flush(core.clone(), shard, jobs));
+                .spawn(self.clone().flush(core.clone(), jobs));
         } else if !gathered.timer {
             gathered.timer = true;
             drop(gathered);
             core.client
                 .home()
-                .spawn(self.clone().flush_later(core.clone(), shard));
+                .spawn(self.clone().flush_later(core.clone()));
         }
     }
 
-    async fn flush(self: Arc<Self>, core: Arc<Core>, shard: usize, mut jobs: Vec<J>) {
+    async fn flush(self: Arc<Self>, core: Arc<Core>, mut jobs: Vec<J>) {
         loop {
-            J::flush(core.clone(), shard, jobs).await;
+            J::flush(core.clone(), jobs).await;
             let mut gathered = self.lock();
             gathered.under_way -= 1;
             if gathered.under_way > 0 || gathered.waiting.is_empty() {
@@ -80,7 +81,7 @@ impl<J: Job> Gate<J> {
         }
     }
 
-    async fn flush_later(self: Arc<Self>, core: Arc<Core>, shard: usize) {
+    async fn flush_later(self: Arc<Self>, core: Arc<Core>) {
         tokio::time::sleep(WINDOW).await;
         let jobs = {
             let mut gathered = self.lock();
@@ -90,7 +91,7 @@ impl<J: Job> Gate<J> {
             }
             gathered.take()
         };
-        self.flush(core, shard, jobs).await;
+        self.flush(core, jobs).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Gathered<J>> {

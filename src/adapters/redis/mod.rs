@@ -63,7 +63,7 @@ pub use self::{
     options::{Address, Alarm, Arrangement, Login, RedisOptions, SHARDS_DEFAULT, Tls, UrlError},
 };
 use crate::{
-    domain::queue::Queue,
+    domain::{id::DeviceKey, queue::Queue},
     ports::{error::StoreError, queues::Wake},
 };
 
@@ -148,6 +148,7 @@ impl RedisStore {
         let client = Client::start(&options, Keys::new(&options.prefix, shards)).await?;
         client.connected(START_PATIENCE).await?;
         probe::refuse_unfit(&client).await?;
+        let gates = client.gates();
         let core = Arc::new(Core {
             client,
             store_id,
@@ -155,8 +156,8 @@ impl RedisStore {
             wakes: broadcast::Sender::new(WAKES_MAX),
             appended: watch::Sender::new(0),
             changed: watch::Sender::new(0),
-            reads: (0..shards).map(|_| Arc::new(Gate::default())).collect(),
-            commits: (0..shards).map(|_| Arc::new(Gate::default())).collect(),
+            reads: (0..gates).map(|_| Arc::new(Gate::default())).collect(),
+            commits: (0..gates).map(|_| Arc::new(Gate::default())).collect(),
             heard: watch::Sender::new(0),
             warnings: probe::Warnings::default(),
             closed: AtomicBool::new(false),
@@ -201,6 +202,11 @@ impl Core {
 
     fn shards(&self) -> usize {
         self.keys().shards()
+    }
+
+    /// Where jobs about a device gather.
+    fn gate_of(&self, key: &DeviceKey) -> usize {
+        self.client.gate_of(self.keys().shard_of(key))
     }
 
     fn open(&self) -> Result<(), StoreError> {

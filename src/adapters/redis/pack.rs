@@ -57,6 +57,12 @@ impl Pack {
         self.text(&[text.as_bytes()])
     }
 
+    /// Adds values that were written apart.
+    pub(super) fn append(&mut self, other: Self) -> &mut Self {
+        self.0.extend_from_slice(&other.0);
+        self
+    }
+
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.0
     }

@@ -1,15 +1,21 @@
-//! Reads records of a shard, gathered across callers, and the value in which a record is kept.
+//! Reads records, gathered across callers, and the value in which a record is kept.
 //!
 //! A value is `revision|record`, the revision as 8 hex digits; `revision@queue|record` while the device waits in another queue
 //! than its record says, which is so when a record was changed under somebody's lease.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use redis::Value;
 use tokio::sync::oneshot;
 
-use super::{Core, errors::damaged, gather::Job};
+use super::{
+    Core,
+    errors::damaged,
+    gather::{BATCH, Job},
+    pack::Pack,
+    script::{READ, ScriptCall},
+};
 use crate::{
     domain::{
         id::{DeviceKey, TenantId},
@@ -20,10 +26,7 @@ use crate::{
 
 /// Length of a revision as text.
 pub(super) const REVISION_BYTES: usize = 8;
-/// Most fields in one read.
-const FIELDS_MAX: usize = 512;
-
-/// Keys of one shard that somebody wants to read.
+/// Keys of one gate that somebody wants to read.
 pub(super) struct ReadJob {
     pub(super) keys: Vec<DeviceKey>,
     pub(super) reply: oneshot::Sender<Result<Vec<Option<Stored>>, StoreError>>,
@@ -34,8 +37,9 @@ impl Job for ReadJob {
         self.keys.len()
     }
 
-    async fn flush(core: Arc<Core>, shard: usize, jobs: Vec<Self>) {
-        let found = read_all(&core, shard, &jobs).await;
+    async fn flush(core: Arc<Core>, jobs: Vec<Self>) {
+        let keys: Vec<&DeviceKey> = jobs.iter().flat_map(|job| &job.keys).collect();
+        let found = read_all(&core, &keys).await;
         let mut found = match found {
             Ok(found) => found.into_iter(),
             Err(error) => {
@@ -53,42 +57,66 @@ impl Job for ReadJob {
     }
 }
 
-async fn read_all(
-    core: &Core,
-    shard: usize,
-    jobs: &[ReadJob],
-) -> Result<Vec<Option<Stored>>, StoreError> {
-    let mut by_tenant: HashMap<&TenantId, Vec<(usize, &str)>> = HashMap::new();
-    let mut count = 0;
-    for key in jobs.iter().flat_map(|job| &job.keys) {
-        let fields = by_tenant.entry(&key.tenant).or_default();
-        fields.push((count, key.device.as_str()));
-        count += 1;
-    }
-    let commands = by_tenant.iter().flat_map(|(tenant, fields)| {
-        let key = core.keys().devices(shard, tenant);
-        fields.chunks(FIELDS_MAX).map(move |fields| {
-            let mut command = redis::cmd("HMGET");
-            command.arg(&key);
-            for (_, id) in fields {
-                command.arg(*id);
+/// The devices of one hash, with their places among all that are read.
+type Part<'a> = ((usize, &'a TenantId), Vec<(usize, &'a str)>);
+
+async fn read_all(core: &Core, keys: &[&DeviceKey]) -> Result<Vec<Option<Stored>>, StoreError> {
+    let reads = (0..)
+        .step_by(BATCH)
+        .zip(keys.chunks(BATCH))
+        .map(async |(first, keys)| {
+            let mut parts: BTreeMap<(usize, &TenantId), Vec<(usize, &str)>> = BTreeMap::new();
+            for (at, key) in (first..).zip(keys) {
+                let hash = (core.keys().shard_of(key), &key.tenant);
+                parts
+                    .entry(hash)
+                    .or_default()
+                    .push((at, key.device.as_str()));
             }
-            (command, fields)
-        })
-    });
-    let reads = commands.map(async |(command, fields)| {
-        let answer = core.client.run(shard, command).await?;
-        let values: Vec<Option<Vec<u8>>> =
-            redis::from_redis_value(answer).map_err(|_| damaged("device hash"))?;
-        Ok::<_, StoreError>((fields, values))
-    });
-    let mut found = vec![None; count];
-    for (fields, values) in futures_util::future::try_join_all(reads).await? {
-        for ((at, _), value) in fields.iter().zip(values) {
-            found[*at] = value.map(stored).transpose()?;
+            let parts: Vec<Part<'_>> = parts.into_iter().collect();
+            let values = read_parts(core, &parts).await?;
+            Ok::<_, StoreError>((parts, values))
+        });
+    let mut found = vec![None; keys.len()];
+    for (parts, values) in futures_util::future::try_join_all(reads).await? {
+        let places = parts.into_iter().flat_map(|(_, devices)| devices);
+        for ((at, _), value) in places.zip(values.into_iter().flatten()) {
+            found[at] = value.map(stored).transpose()?;
         }
     }
     Ok(found)
+}
+
+/// Reads with one command; a single hash needs no script.
+async fn read_parts(
+    core: &Core,
+    parts: &[Part<'_>],
+) -> Result<Vec<Vec<Option<Vec<u8>>>>, StoreError> {
+    let strange = |_| damaged("device hash");
+    if let [((shard, tenant), devices)] = parts {
+        let mut command = redis::cmd("HMGET");
+        command.arg(core.keys().devices(*shard, tenant));
+        for (_, id) in devices {
+            command.arg(*id);
+        }
+        let answer = core.client.run(*shard, command).await?;
+        return Ok(vec![redis::from_redis_value(answer).map_err(strange)?]);
+    }
+    let Some(((place, _), _)) = parts.first() else {
+        return Ok(Vec::new());
+    };
+    let mut call = ScriptCall::new(&READ);
+    let mut pack = Pack::default();
+    pack.array(parts.len());
+    for ((shard, tenant), devices) in parts {
+        call = call.key(core.keys().devices(*shard, tenant));
+        pack.array(devices.len());
+        for (_, id) in devices {
+            pack.str(id);
+        }
+    }
+    let answer = core.client.run(*place, call.arg(pack.into_bytes())).await?;
+    redis::from_redis_value(answer).map_err(strange)
 }
 
 /// Reads a value as it is kept.

@@ -91,13 +91,13 @@ pub(super) fn device(id: &str) -> Result<DeviceId, StoreError> {
 async fn read(core: &Arc<Core>, keys: &[DeviceKey]) -> Result<Vec<Option<Stored>>, StoreError> {
     let mut parts: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (i, key) in keys.iter().enumerate() {
-        parts.entry(core.keys().shard_of(key)).or_default().push(i);
+        parts.entry(core.gate_of(key)).or_default().push(i);
     }
     let mut answers = Vec::with_capacity(parts.len());
-    for (shard, places) in parts {
+    for (gate, places) in parts {
         let (reply, answer) = oneshot::channel();
         let keys = places.iter().map(|i| keys[*i].clone()).collect();
-        core.reads[shard].submit(core, shard, ReadJob { keys, reply });
+        core.reads[gate].submit(core, ReadJob { keys, reply });
         answers.push((places, answer));
     }
     let mut found = vec![None; keys.len()];
@@ -127,16 +127,15 @@ async fn commit(
             repeats.push((i, item.key));
             continue;
         }
-        let part = parts.entry(core.keys().shard_of(&item.key)).or_default();
+        let part = parts.entry(core.gate_of(&item.key)).or_default();
         part.0.push(i);
         part.1.push(item);
     }
-    let submitted = parts.into_iter().map(|(shard, (places, items))| {
+    let submitted = parts.into_iter().map(|(gate, (places, items))| {
         let (reply, answer) = oneshot::channel();
         let fence = fence.cloned();
-        core.commits[shard].submit(
+        core.commits[gate].submit(
             core,
-            shard,
             CommitJob {
                 items,
                 urgency,

@@ -74,6 +74,7 @@ scripts! {
     COMMIT_OPEN = ["", "queue.lua", "commit.lua"];
     /// Commits outcomes.
     COMMIT_SETTLE = [" flags=allow-oom", "queue.lua", "commit.lua"];
+    READ = [" flags=no-writes", "read.lua"];
     CLAIM = [" flags=allow-oom", "queue.lua", "claim.lua"];
     LOWER = [" flags=allow-oom", "queue.lua", "lower.lua"];
     HAND_BACK = [" flags=allow-oom", "queue.lua", "hand_back.lua"];

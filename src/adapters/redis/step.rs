@@ -17,6 +17,8 @@ use crate::ports::error::StoreError;
 
 /// Entries lowered in one call.
 const BATCH: usize = 256;
+/// A step back that is not what keeping a clock right takes; `claim.lua` has the same.
+const STEP_MICROS: i64 = 5_000_000;
 /// Difference between the clocks of Redis and of this broker that an operator should know of.
 const DIFFERENCE_MAX: Duration = Duration::from_secs(5);
 
@@ -50,6 +52,11 @@ impl Core {
         });
         self.warn(Subject::Clocks, warning);
     }
+}
+
+/// Whether a time that a shard has seen lies too far ahead of now.
+pub(super) fn is_step(seen_micros: i64, now_micros: i64) -> bool {
+    seen_micros.saturating_sub(now_micros) > STEP_MICROS
 }
 
 /// Lowers what is still to be lowered in a shard.

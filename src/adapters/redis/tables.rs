@@ -20,10 +20,39 @@ use crate::{
 /// Keys that every call has: `ready`, `asleep`, `parks`, `feed`, `fences`.
 const FIXED_KEYS: [&str; 5] = ["ready", "asleep", "parks", "feed", "fences"];
 
-/// The keys of a call and the tables by which the items name them.
-pub(super) struct Tables<'a> {
+/// Writes a call that commits entries, those of a shard together; returns the queues of each shard in it.
+pub(super) fn commit_call(
+    core: &Core,
+    sections: &[(usize, &[Entry])],
+    urgency: Urgency,
+    fence: Option<&Fence>,
+) -> (ScriptCall, Vec<Vec<Queue>>) {
+    let (name, epoch) = fence.map_or(("", 0), |fence| (fence.name.as_str(), fence.epoch));
+    let events_max = core.options.feed_events_max / core.shards();
+    let mut pack = Pack::default();
+    pack.array(4)
+        .str(name)
+        .int(i64::try_from(epoch).unwrap_or(i64::MAX));
+    pack.index(events_max.max(1)).array(sections.len());
+    let mut call = ScriptCall::new(match urgency {
+        Urgency::Open => &COMMIT_OPEN,
+        Urgency::Settle => &COMMIT_SETTLE,
+    });
+    let mut queues = Vec::with_capacity(sections.len());
+    for (shard, entries) in sections {
+        let tables = Tables::new(core, *shard, call.keys.len());
+        let (keys, touched) = tables.section(&mut pack, entries);
+        call.keys.extend(keys);
+        queues.push(touched);
+    }
+    (call.arg(pack.into_bytes()), queues)
+}
+
+/// The keys of a shard and the tables by which the items name them.
+struct Tables<'a> {
     core: &'a Core,
     shard: usize,
+    base: usize,
     keys: Vec<String>,
     key_index: HashMap<String, usize>,
     queues: Vec<(Queue, usize)>,
@@ -32,7 +61,7 @@ pub(super) struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    pub(super) fn new(core: &'a Core, shard: usize) -> Self {
+    fn new(core: &'a Core, shard: usize, base: usize) -> Self {
         let keys = FIXED_KEYS
             .iter()
             .map(|name| core.keys().own(shard, name))
@@ -40,6 +69,7 @@ impl<'a> Tables<'a> {
         Self {
             core,
             shard,
+            base,
             keys,
             key_index: HashMap::new(),
             queues: Vec::new(),
@@ -48,52 +78,31 @@ impl<'a> Tables<'a> {
         }
     }
 
-    pub(super) fn call(
-        mut self,
-        entries: &[Entry],
-        urgency: Urgency,
-        fence: Option<&Fence>,
-    ) -> (ScriptCall, Vec<Queue>) {
+    /// Writes the section of this shard; returns its keys and queues.
+    fn section(mut self, pack: &mut Pack, entries: &[Entry]) -> (Vec<String>, Vec<Queue>) {
         let mut items = Pack::default();
         items.array(entries.len());
         for entry in entries {
             self.pack_item(&mut items, entry);
         }
-        let mut batch = Pack::default();
-        let no_fence = (String::new(), 0);
-        let fence = fence.map_or(no_fence, |f| (f.name.clone(), f.epoch));
-        let events_max = self.core.options.feed_events_max / self.core.shards();
-        batch
-            .array(7)
-            .str(&fence.0)
-            .int(i64::try_from(fence.1).unwrap_or(i64::MAX));
-        batch.index(events_max.max(1));
-        batch.array(self.queues.len());
+        pack.array(6)
+            .index(self.base)
+            .str(&self.core.keys().news(self.shard));
+        pack.array(self.queues.len());
         for (queue, key) in &self.queues {
-            pack_queue(&mut batch, queue, *key);
+            pack_queue(pack, queue, *key);
         }
-        batch.array(self.lists.len());
+        pack.array(self.lists.len());
         for (members, texts) in &self.lists {
-            batch.array(2).index(*members).index(*texts);
+            pack.array(2).index(*members).index(*texts);
         }
-        batch.array(self.counters.len());
+        pack.array(self.counters.len());
         for (key, field) in &self.counters {
-            batch.array(2).index(*key).str(field);
+            pack.array(2).index(*key).str(field);
         }
-        let mut bytes = batch.into_bytes();
-        bytes.extend_from_slice(&items.into_bytes());
-        let script = match urgency {
-            Urgency::Open => &COMMIT_OPEN,
-            Urgency::Settle => &COMMIT_SETTLE,
-        };
-        let mut call = ScriptCall::new(script)
-            .arg(bytes)
-            .arg(self.core.keys().news(self.shard));
-        call.keys = self.keys;
-        (
-            call,
-            self.queues.into_iter().map(|(queue, _)| queue).collect(),
-        )
+        pack.append(items);
+        let queues = self.queues.into_iter().map(|(queue, _)| queue);
+        (self.keys, queues.collect())
     }
 
     fn pack_item(&mut self, pack: &mut Pack, entry: &Entry) {

@@ -9,7 +9,7 @@ use redis::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    Core,
+    Core, claim,
     errors::damaged,
     probe::Subject,
     queues::queue_of,
@@ -65,14 +65,15 @@ async fn read_epoch(core: &Core) -> Result<u64, StoreError> {
     Ok(epoch.unwrap_or(0))
 }
 
-async fn sweep(core: &Core, shard: usize) -> Result<(), StoreError> {
+async fn sweep(core: &Arc<Core>, shard: usize) -> Result<(), StoreError> {
     let call = ScriptCall::new(&SWEEP)
         .key(core.keys().own(shard, "ready"))
         .key(core.keys().own(shard, "lower"))
+        .key(core.keys().own(shard, "meta"))
         .arg(QUEUES_MAX.to_string());
     let answer = core.client.run(shard, call).await?;
     let strange = || damaged("a sweep's answer is strange");
-    let (now, lower, due): (i64, u64, Vec<Value>) =
+    let (now, lower, seen, due): (i64, u64, i64, Vec<Value>) =
         redis::from_redis_value(answer).map_err(|_| strange())?;
     core.hints.clock(shard, now);
     core.compare_clocks(now);
@@ -85,7 +86,9 @@ async fn sweep(core: &Core, shard: usize) -> Result<(), StoreError> {
             core.wake(&queue, first);
         }
     }
-    if lower > 0 {
+    if step::is_step(seen, now) {
+        claim::notice_step(core, shard).await?;
+    } else if lower > 0 {
         step::lower(core, shard).await?;
     }
     Ok(())

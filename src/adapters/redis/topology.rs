@@ -46,6 +46,10 @@ impl Dialer {
         }
     }
 
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.arrangement, Arrangement::Cluster { .. })
+    }
+
     /// A client for commands.
     pub(super) fn client(&self, address: &Address) -> Result<Client, Lost> {
         self.build(address, &self.login, ProtocolVersion::RESP2)

@@ -1,5 +1,6 @@
--- Keeps `ready` and `asleep` true after a queue has changed. KEYS[1] is ready, KEYS[2] asleep, KEYS[3] parks.
--- Every queue that holds something is in exactly one of the two, under the score of its first entry.
+-- Keeps `ready` and `asleep` true after a queue has changed: every queue that holds something is in exactly one of the two, under
+-- the score of its first entry. The first keys of a shard are ready, asleep, parks; they follow KEYS[base].
+local base = 0
 
 local function micros()
   local time = redis.call('TIME')
@@ -10,16 +11,16 @@ end
 -- Returns its first score if it can be claimed from, else 0; one that moved forward is noted in news and forward.
 local function settle_queue(q, queue, news, forward)
   local name = queue[2]
-  local first = redis.call('ZRANGE', KEYS[queue[1]], 0, 0, 'WITHSCORES')[2]
-  local was = redis.call('ZSCORE', KEYS[1], name)
-  local set = KEYS[1]
+  local first = redis.call('ZRANGE', KEYS[base + queue[1]], 0, 0, 'WITHSCORES')[2]
+  local was = redis.call('ZSCORE', KEYS[base + 1], name)
+  local set = KEYS[base + 1]
   if not was then
-    was = redis.call('ZSCORE', KEYS[2], name)
+    was = redis.call('ZSCORE', KEYS[base + 2], name)
     if was then
-      set = KEYS[2]
+      set = KEYS[base + 2]
     elseif first and queue[3] ~= '' then
-      local parked = redis.call('SMISMEMBER', KEYS[3], queue[3], queue[4])
-      if parked[1] == 1 or parked[2] == 1 then set = KEYS[2] end
+      local parked = redis.call('SMISMEMBER', KEYS[base + 3], queue[3], queue[4])
+      if parked[1] == 1 or parked[2] == 1 then set = KEYS[base + 2] end
     end
   end
   if not first then
@@ -27,7 +28,7 @@ local function settle_queue(q, queue, news, forward)
     return 0
   end
   if first ~= was then redis.call('ZADD', set, first, name) end
-  if set == KEYS[2] then return 0 end
+  if set == KEYS[base + 2] then return 0 end
   if not was or tonumber(first) < tonumber(was) then
     news[#news + 1] = string.format('due %.0f %s', tonumber(first), name)
     forward[#forward + 1] = q
