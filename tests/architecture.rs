@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "actors",
         ],
     ),
+    ("console", &[]),
     ("sandbox", &["domain"]),
 ];
 
@@ -51,7 +52,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Longest source file in lines; longer ones are split.
-const FILE_LINES_MAX: usize = 400;
+const FILE_LINES_MAX: usize = 450;
 
 fn source_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

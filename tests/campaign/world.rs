@@ -308,11 +308,20 @@ impl World {
 
     /// The types of all campaign events so far.
     pub(crate) async fn told(&self) -> Vec<String> {
-        let (events, _) = self
-            .store
-            .events(&self.tenant, &After::Oldest, 1_000)
-            .await
-            .unwrap();
+        let mut events = Vec::new();
+        let mut after = After::Oldest;
+        loop {
+            let (page, next) = self
+                .store
+                .events(&self.tenant, &after, 1_000)
+                .await
+                .unwrap();
+            if page.is_empty() {
+                break;
+            }
+            events.extend(page);
+            after = After::Cursor(next);
+        }
         let kinds = events.iter().map(|entry| {
             let event: serde_json::Value = serde_json::from_slice(&entry.json).unwrap();
             event["type"].as_str().unwrap().to_owned()
