@@ -75,6 +75,7 @@ pub(super) struct Component {
 pub(super) async fn readyz(request: HttpRequest, state: Data<State>) -> HttpResponse {
     let mut components = vec![store(&state).await];
     components.extend(apps(&state));
+    components.extend(missing_apps(&state).await);
     components.extend(actors(&state));
     if state.closing.is_cancelled() {
         components.push(Component {
@@ -149,6 +150,17 @@ fn apps(state: &State) -> Vec<Component> {
         }
     };
     state.tenants.apps().iter().map(component).collect()
+}
+
+/// Apps that tenants use and this broker has no credentials for. Unknown while the store is away, which is told anyway.
+async fn missing_apps(state: &State) -> Vec<Component> {
+    let missing = state.tenants.missing_apps().await.unwrap_or_default();
+    let component = |app| Component {
+        name: format!("app/{app}"),
+        status: "degraded",
+        detail: vec!["tenants use it, but this broker's configuration does not have it".to_owned()],
+    };
+    missing.into_iter().map(component).collect()
 }
 
 fn actors(state: &State) -> Vec<Component> {

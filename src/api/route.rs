@@ -52,8 +52,13 @@ impl Endpoint {
         Args: actix_web::FromRequest + 'static,
         F::Output: actix_web::Responder + 'static,
     {
+        let route = match method {
+            // HTTP asks every server for HEAD where there is GET (RFC 9110, 9.1); the body is left out on the wire.
+            Method::GET => Route::new().guard(guard::Any(guard::Get()).or(guard::Head())),
+            ref other => web::method(other.clone()),
+        };
         Self {
-            route: web::method(method.clone()).to(handler),
+            route: route.to(handler),
             method,
             path,
             entry,
@@ -74,7 +79,7 @@ pub fn configure(config: &mut ServiceConfig, state: Arc<State>) {
     config.app_data(web::Data::from(state));
     for (path, endpoints) in paths {
         let methods: Vec<Method> = endpoints.iter().map(|e| e.method.clone()).collect();
-        let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        let allow: Vec<&str> = methods.iter().map(allowed).collect();
         let allow = allow.join(", ");
         let mut resource = web::resource(path);
         if names.iter().any(|other| covers(other, path)) {
@@ -135,6 +140,14 @@ async fn measured(
     };
     telemetry.request_answered(method, path, code.as_u16(), begun.elapsed());
     Ok(served?.map_into_boxed_body())
+}
+
+/// The method as the `Allow` header names it.
+fn allowed(method: &Method) -> &str {
+    match *method {
+        Method::GET => "GET, HEAD",
+        ref other => other.as_str(),
+    }
 }
 
 /// The method as a label.

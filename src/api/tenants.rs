@@ -95,13 +95,13 @@ pub(super) async fn list(call: Call) -> Result<HttpResponse, Problem> {
     call.may(Scope::Read)?;
     let query: PageQuery = call.query()?;
     let cursor = query.store_cursor("tenants")?;
-    let found = call
-        .state
-        .tenants
-        .list(cursor.as_deref(), query.limit()?)
-        .await;
-    let mut found = found.map_err(|error| page::failed(error, &query))?;
-    found.items.retain(|t| call.caller.reaches(&t.id, &t.app));
+    let after = cursor.as_deref().map(TenantId::new).transpose();
+    let after = after.map_err(|error| Problem::parameter("cursor", error.to_string()))?;
+    let reached = |t: &Tenant| call.caller.reaches(&t.id, &t.app);
+    let tenants = &call.state.tenants;
+    let found = tenants
+        .list(after.as_ref(), query.limit()?, reached)
+        .await?;
     let item = |t: Tenant| TenantItem {
         tenant: t.id.to_string(),
         app: t.app.to_string(),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ use super::{channels, desk::Desk, tenants::Tenants};
 
 /// How often a change is made anew after somebody else was faster.
 const ROUNDS_MAX: usize = 16;
+/// Tenants of an app that are paused or resumed beside one another.
+const TENANTS_AT_ONCE: usize = 64;
 
 /// A pause by hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,16 +173,19 @@ impl Apps {
     }
 
     async fn for_tenants(&self, app: &AppId, park: bool, event: Event) -> Result<(), StoreError> {
-        let store: &dyn Store = &*self.desk.store;
-        for tenant in self.tenants.of_app(app).await? {
-            if park {
-                store.park(&whole(&tenant.id)).await?;
-            } else {
-                store.unpark(&whole(&tenant.id)).await?;
-            }
-            store.append(&tenant.id, vec![event.clone()]).await?;
-        }
-        Ok(())
+        let tenants = self.tenants.of_app(app).await?;
+        let tenants = stream::iter(tenants.into_iter().map(|tenant| Ok(tenant.id)));
+        tenants
+            .try_for_each_concurrent(TENANTS_AT_ONCE, async |tenant| {
+                let store: &dyn Store = &*self.desk.store;
+                if park {
+                    store.park(&whole(&tenant)).await?;
+                } else {
+                    store.unpark(&whole(&tenant)).await?;
+                }
+                store.append(&tenant, vec![event.clone()]).await
+            })
+            .await
     }
 
     async fn change(

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::{
     domain::{
         ask::CloseReason,
@@ -9,10 +11,10 @@ use crate::{
         id::{DeviceId, DeviceKey, TenantId},
         record::DeviceRecord,
         schedule::Rules,
-        transition::Step,
+        transition::{Effects, Step},
     },
     ports::{Store, clock::Clock, error::StoreError, records::Urgency},
-    telemetry::Telemetry,
+    telemetry::{StoreFault, StoreOperation, Telemetry},
 };
 
 use super::edit::{Decision, Edit, edit};
@@ -58,33 +60,79 @@ impl Desk {
             };
             match decide(&step, job, record) {
                 Decision::Commit(record, effects, answer) => {
-                    let ended = effects.closed.iter().map(|closed| closed.ask.reason);
-                    let ended: Vec<CloseReason> = ended.collect();
-                    let told: Vec<EventKind> = effects.events.iter().map(|e| e.kind).collect();
-                    Decision::Commit(record, effects, (answer, ended, told))
+                    let news = News::of(&effects);
+                    Decision::Commit(record, effects, (answer, news))
                 }
-                Decision::Leave(answer) => Decision::Leave((answer, Vec::new(), Vec::new())),
+                Decision::Leave(answer) => Decision::Leave((answer, News::default())),
             }
         };
-        let done = edit(&*self.store, edits.collect(), urgency, decide).await?;
+        let done = edit(&*self.store, edits.collect(), urgency, decide).await;
+        let done = done.inspect_err(|error| self.failed(StoreOperation::Commit, error))?;
         let mut answers = Vec::with_capacity(done.len());
-        let mut ended: Vec<(CloseReason, u64)> = Vec::new();
-        for (answer, reasons, told) in done {
+        let mut news = News::default();
+        for (answer, more) in done {
             answers.push(answer);
-            for kind in told {
-                self.telemetry.feed_written(kind, 1);
-            }
-            for reason in reasons {
-                match ended.iter_mut().find(|(known, _)| *known == reason) {
-                    Some((_, count)) => *count += 1,
-                    None => ended.push((reason, 1)),
-                }
-            }
+            news.absorb(more);
         }
-        let metrics = self.telemetry.tenant(tenant);
-        for (reason, asks) in ended {
-            self.telemetry.asks_closed(&metrics, reason, asks);
-        }
+        self.tell(tenant, &news);
         Ok(answers)
     }
+
+    /// Tells that a call to the store failed.
+    pub fn failed(&self, operation: StoreOperation, error: &StoreError) {
+        let fault = match error {
+            StoreError::Unavailable { .. } => StoreFault::Unavailable,
+            StoreError::Full { .. } => StoreFault::Full,
+            StoreError::Damaged { .. } => StoreFault::Damaged,
+            StoreError::Fenced => StoreFault::Fenced,
+        };
+        let detail = error.to_string();
+        self.telemetry
+            .store_failed(operation, fault, &detail, Instant::now());
+    }
+
+    fn tell(&self, tenant: &TenantId, news: &News) {
+        let metrics = self.telemetry.tenant(tenant);
+        for (reason, asks) in counted(&news.ended) {
+            self.telemetry.asks_closed(&metrics, reason, asks);
+        }
+        for (kind, events) in counted(&news.told) {
+            self.telemetry.feed_written(kind, events);
+        }
+    }
+}
+
+/// What has to be told once a change is durable.
+#[derive(Default)]
+struct News {
+    ended: Vec<CloseReason>,
+    told: Vec<EventKind>,
+}
+
+impl News {
+    fn of(effects: &Effects) -> Self {
+        let ended = effects.closed.iter().map(|closed| closed.ask.reason);
+        let told = effects.events.iter().map(|event| event.kind);
+        Self {
+            ended: ended.collect(),
+            told: told.collect(),
+        }
+    }
+
+    fn absorb(&mut self, more: Self) {
+        self.ended.extend(more.ended);
+        self.told.extend(more.told);
+    }
+}
+
+/// How often each of a few different things occurs.
+fn counted<K: Copy + PartialEq>(things: &[K]) -> Vec<(K, u64)> {
+    let mut counts: Vec<(K, u64)> = Vec::new();
+    for thing in things {
+        match counts.iter_mut().find(|(known, _)| known == thing) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((*thing, 1)),
+        }
+    }
+    counts
 }

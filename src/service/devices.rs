@@ -14,6 +14,7 @@ use crate::{
         error::StoreError,
         records::{ListName, Page, Stored, Urgency},
     },
+    telemetry::StoreOperation,
 };
 
 use super::{desk::Desk, edit::Decision};
@@ -53,7 +54,8 @@ pub async fn get(
     device: &DeviceId,
 ) -> Result<Option<DeviceRecord>, StoreError> {
     let key = DeviceKey::new(tenant.clone(), device.clone());
-    let stored = desk.store.read(std::slice::from_ref(&key)).await?;
+    let stored = desk.store.read(std::slice::from_ref(&key)).await;
+    let stored = stored.inspect_err(|error| desk.failed(StoreOperation::Read, error))?;
     let stored = stored.into_iter().next().flatten();
     stored.map(|s| decode(tenant, device, &s)).transpose()
 }

@@ -4,8 +4,9 @@
 //! answered from memory until any document changes, then each asks the store once.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -80,6 +81,7 @@ pub struct Tenants {
 struct Seen {
     version: u64,
     tenants: HashMap<TenantId, Tenant>,
+    all: Option<Arc<BTreeMap<TenantId, Tenant>>>,
 }
 
 impl Tenants {
@@ -106,8 +108,8 @@ impl Tenants {
     /// [`StoreError`].
     pub async fn find(&self, id: &TenantId) -> Result<Option<Tenant>, StoreError> {
         let version = *self.store.changed().borrow();
-        if let Some(tenant) = self.seen(version, id) {
-            return Ok(Some(tenant));
+        if let Some(tenant) = self.locked(version).tenants.get(id) {
+            return Ok(Some(tenant.clone()));
         }
         let made = self.store.get(&name(id)).await?;
         let tenant = match made {
@@ -120,13 +122,16 @@ impl Tenants {
         Ok(tenant)
     }
 
-    fn seen(&self, version: u64, id: &TenantId) -> Option<Tenant> {
+    /// What was seen while the documents were at `version`; what is older is dropped.
+    fn locked(&self, version: u64) -> MutexGuard<'_, Seen> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.version != version {
-            seen.version = version;
-            seen.tenants.clear();
+            *seen = Seen {
+                version,
+                ..Seen::default()
+            };
         }
-        seen.tenants.get(id).cloned()
+        seen
     }
 
     /// Keeps what was read while the documents were at `version`, unless they have changed since.
@@ -137,30 +142,25 @@ impl Tenants {
         }
     }
 
-    /// A page of all tenants: those in the store first, then those of the configuration that were never changed.
+    /// A page of the tenants that are `wanted`, by name.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::Damaged`] also for a cursor that is not the store's.
+    /// [`StoreError`].
     pub async fn list(
         &self,
-        cursor: Option<&str>,
+        after: Option<&TenantId>,
         limit: usize,
+        wanted: impl Fn(&Tenant) -> bool,
     ) -> Result<Page<Tenant>, StoreError> {
-        let page = self.store.list(PREFIX, cursor, limit).await?;
-        let mut items = Vec::with_capacity(page.items.len());
-        for (name, document) in &page.items {
-            let id = name.strip_prefix(PREFIX).unwrap_or_default();
-            let id = TenantId::new(id).map_err(|e| damaged(name, &e.to_string()))?;
-            items.push(read(&id, document)?);
-        }
-        if page.next.is_none() {
-            for tenant in self.configured.values() {
-                if self.store.get(&name(&tenant.id)).await?.is_none() {
-                    items.push(tenant.clone());
-                }
-            }
-        }
-        let next = page.next;
+        let all = self.all().await?;
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = all.range::<TenantId, _>((begin, Bound::Unbounded));
+        let mut rest = rest.map(|(_, tenant)| tenant).filter(|t| wanted(t));
+        let items: Vec<Tenant> = rest.by_ref().take(limit).cloned().collect();
+        let next = rest
+            .next()
+            .and(items.last())
+            .map(|last| last.id.to_string());
         Ok(Page { items, next })
     }
 
@@ -169,16 +169,50 @@ impl Tenants {
     /// # Errors
     /// [`StoreError`].
     pub async fn of_app(&self, app: &AppId) -> Result<Vec<Tenant>, StoreError> {
-        let mut found = Vec::new();
-        let mut cursor = None;
+        let all = self.all().await?;
+        Ok(all.values().filter(|t| t.app == *app).cloned().collect())
+    }
+
+    /// Apps that tenants use although the configuration does not have them: nobody sends their pushes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn missing_apps(&self) -> Result<BTreeSet<AppId>, StoreError> {
+        let all = self.all().await?;
+        let used = all.values().map(|t| &t.app);
+        Ok(used
+            .filter(|app| !self.apps.contains(app))
+            .cloned()
+            .collect())
+    }
+
+    /// Every tenant there is, read anew when a document has changed.
+    async fn all(&self) -> Result<Arc<BTreeMap<TenantId, Tenant>>, StoreError> {
+        let version = *self.store.changed().borrow();
+        if let Some(all) = self.locked(version).all.clone() {
+            return Ok(all);
+        }
+        let mut all = self.configured.clone();
+        let mut cursor: Option<String> = None;
         loop {
-            let page = self.list(cursor.as_deref(), PAGE).await?;
-            found.extend(page.items.into_iter().filter(|t| t.app == *app));
+            let page = self.store.list(PREFIX, cursor.as_deref(), PAGE).await?;
+            for (name, document) in &page.items {
+                let id = name.strip_prefix(PREFIX).unwrap_or_default();
+                let id = TenantId::new(id).map_err(|e| damaged(name, &e.to_string()))?;
+                let tenant = read(&id, document)?;
+                all.insert(id, tenant);
+            }
             cursor = page.next;
             if cursor.is_none() {
-                return Ok(found);
+                break;
             }
         }
+        let all = Arc::new(all);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.version == version {
+            seen.all = Some(Arc::clone(&all));
+        }
+        Ok(all)
     }
 
     /// Makes a tenant, or changes its share; its app only while it has no devices. Returns whether it is new.
@@ -207,7 +241,10 @@ impl Tenants {
                 .put(&name, bytes.clone(), precondition, None)
                 .await?
             {
-                Put::Done(_) => return Ok(old.is_none()),
+                Put::Done(_) => {
+                    *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen::default();
+                    return Ok(old.is_none());
+                }
                 Put::Conflict(_) => {}
             }
         }

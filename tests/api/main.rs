@@ -12,6 +12,7 @@ mod bad_input;
 mod bulk;
 mod campaigns;
 mod devices;
+mod docs;
 mod events;
 mod health;
 mod idempotency;

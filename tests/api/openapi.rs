@@ -66,7 +66,7 @@ async fn every_endpoint_is_there_and_refuses_other_methods_by_name() {
             .path
             .replace("{tenant}", "contoso")
             .replace("{app}", "contoso");
-        let path = path.replace("{device}", "nobody");
+        let path = path.replace("{device}", "nobody").replace("{id}", "none");
         let method: Method = endpoint.method.as_str().parse().unwrap();
         let served = broker.request(method.clone(), &path).send().await.unwrap();
         let status = served.status().as_u16();

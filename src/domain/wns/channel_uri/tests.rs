@@ -273,6 +273,15 @@ proptest! {
     }
 
     #[test]
+    fn what_is_plain_is_read_alike_by_the_url_library(
+        text in "https://[a-z0-9.-]{1,12}(\\.[a-z]{1,4})?[a-zA-Z0-9/]{0,8}([/?][A-Za-z0-9._~:/?\\[\\]@!$&()*+,;=%-]{0,40})?"
+    ) {
+        if let Ok(authority) = split(&text) && is_plain(&authority) {
+            prop_assert_eq!(agree_with_url(&text, &authority), Ok(()), "{}", text);
+        }
+    }
+
+    #[test]
     fn any_token_of_uri_characters_is_kept(token in "[A-Za-z0-9%+/=_.~-]{0,600}") {
         let text = format!("https://db5p.notify.windows.com/?token={token}");
         let uri = ChannelUri::parse(&text, &production()).unwrap();
