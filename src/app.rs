@@ -1,5 +1,6 @@
 //! A broker put together: the only place where adapters and actors meet.
 
+pub mod check;
 mod directory;
 mod listeners;
 mod outbound;
@@ -23,14 +24,16 @@ use self::{
 use crate::{
     actors::{
         self, ActorSet, Deps, DispatchSettings, Placement, WnsFactory,
-        campaign_runner::CampaignRunner,
+        campaign_runner::CampaignRunner, notifier::Notifier,
     },
     adapters::{
         clock::SystemClock,
+        webhook::{CourierError, CourierOptions, WebhookCourier},
         wns::{ClientError, sender::WnsSender},
     },
     api,
     config::Config,
+    domain::webhook::Patience,
     ports::{
         Store,
         clock::Clock,
@@ -38,7 +41,13 @@ use crate::{
         error::StoreError,
         wns::Wns,
     },
-    service::{campaign::Campaigns, desk::Desk, status::BrokerStatus, tenants::Tenants},
+    service::{
+        campaign::Campaigns,
+        desk::Desk,
+        status::BrokerStatus,
+        tenants::Tenants,
+        webhook::{Means, Webhooks},
+    },
     telemetry::{ActorKind, Telemetry, install_panic_hook},
 };
 
@@ -57,6 +66,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     OpenStore(#[from] OpenStoreError),
+    /// The client that calls webhooks cannot be made.
+    #[error(transparent)]
+    Courier(#[from] CourierError),
     /// The store failed while the broker was put together.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -89,6 +101,7 @@ pub struct Broker {
     address: SocketAddr,
     actors: Rc<ActorSet>,
     _runner: Addr<CampaignRunner>,
+    _notifier: Addr<Notifier>,
     state: Arc<api::State>,
     servers: Servers,
     store: Arc<dyn Store>,
@@ -111,7 +124,9 @@ impl Broker {
         let store = stores::open(&config.store, &clock, &telemetry).await?;
         let ground = Ground::new(&config, store.clone(), clock, telemetry.clone()).await?;
         let actors = Rc::new(ground.actors(&config).await?);
-        let (state, runner) = ground.api(&config, &actors);
+        let webhooks = ground.webhooks(&config);
+        let notifier = ground.notifier(&config, &actors, &webhooks)?;
+        let (state, runner) = ground.api(&config, &actors, webhooks);
         let address = listeners.address();
         let servers = listeners.serve(&state, &config)?;
         let health = store.probe().await?;
@@ -126,6 +141,7 @@ impl Broker {
             address,
             actors,
             _runner: runner,
+            _notifier: notifier,
             state,
             servers,
             store,
@@ -218,7 +234,46 @@ impl Ground {
         Ok(actors::start(settings, rules, deps, Placement::Arbiters).await)
     }
 
-    fn api(&self, config: &Config, actors: &ActorSet) -> (Arc<api::State>, Addr<CampaignRunner>) {
+    fn webhooks(&self, config: &Config) -> Webhooks {
+        let (store, clock) = (self.desk.store.clone(), self.desk.clock.clone());
+        Webhooks::new(store, clock, config.webhooks.private_addresses)
+    }
+
+    fn notifier(
+        &self,
+        config: &Config,
+        actors: &ActorSet,
+        webhooks: &Webhooks,
+    ) -> Result<Addr<Notifier>, StartError> {
+        let options = CourierOptions {
+            private: config.webhooks.private_addresses,
+            extra_ca: None,
+        };
+        let disable_after = jiff::SignedDuration::try_from(config.webhooks.disable_after);
+        let patience = Patience {
+            disable_after: disable_after.expect("the configuration allows thirty days at most"),
+            ..Patience::default()
+        };
+        let telemetry = self.desk.telemetry.clone();
+        let notifier = Notifier {
+            webhooks: webhooks.clone(),
+            broker: actors.broker().settings.broker.clone(),
+            metrics: telemetry.actor(ActorKind::Notifier, tokio::time::Instant::now()),
+            means: Means {
+                courier: Arc::new(WebhookCourier::new(&options)?),
+                patience,
+                telemetry,
+            },
+        };
+        Ok(notifier.start(self.watch.clone()))
+    }
+
+    fn api(
+        &self,
+        config: &Config,
+        actors: &ActorSet,
+        webhooks: Webhooks,
+    ) -> (Arc<api::State>, Addr<CampaignRunner>) {
         let (desk, broker) = (&self.desk, actors.broker());
         let telemetry = &desk.telemetry;
         let status: Arc<dyn BrokerStatus> = Arc::new(Standing::new(
@@ -237,6 +292,7 @@ impl Ground {
             desk: desk.clone(),
             tenants: self.tenants.clone(),
             campaigns,
+            webhooks,
             pfns: pfns(config),
             hosts: config.wns.hosts.clone(),
             uri_key: self.uri_key.clone(),

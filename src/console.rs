@@ -72,7 +72,8 @@ fn serve(request: &HttpRequest, name: &str) -> HttpResponse {
     };
     let known = request.headers().get_all(IF_NONE_MATCH);
     let mut known = known.filter_map(|value| value.to_str().ok());
-    let mut response = if known.any(|tags| tags.contains(&file.tag)) {
+    let unchanged = known.any(|tags| tags.contains(&file.tag));
+    let mut response = if unchanged {
         HttpResponse::NotModified()
     } else {
         HttpResponse::Ok()
@@ -80,7 +81,10 @@ fn serve(request: &HttpRequest, name: &str) -> HttpResponse {
     response
         .content_type(file.kind)
         .insert_header((ETAG, file.tag.as_str()));
-    guard(&mut response).body(file.body)
+    match unchanged {
+        true => guard(&mut response).finish(),
+        false => guard(&mut response).body(file.body),
+    }
 }
 
 /// The list of runbooks.

@@ -1,5 +1,7 @@
 //! The folders of `src/` depend on one another in one direction only, and files stay small enough to read.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -26,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "actors",
         ],
     ),
+    ("console", &[]),
     ("sandbox", &["domain"]),
 ];
 
@@ -49,7 +52,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Longest source file in lines; longer ones are split.
-const FILE_LINES_MAX: usize = 400;
+const FILE_LINES_MAX: usize = 450;
 
 fn source_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -193,11 +196,12 @@ fn files_stay_readable() {
 
 #[test]
 fn supervision_can_unwind() {
-    assert!(
-        cfg!(panic = "unwind"),
-        "supervision catches panics: every profile must unwind"
-    );
     let manifest =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
-    assert!(!manifest.contains("panic = \"abort\""));
+    assert!(
+        !manifest.contains("panic = \"abort\""),
+        "supervision catches panics: every profile must unwind"
+    );
+    let caught = std::panic::catch_unwind(|| panic!("caught"));
+    assert!(caught.is_err());
 }

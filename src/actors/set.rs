@@ -13,9 +13,11 @@ use super::{
     app::{App, AppSettings},
     broker::{Broker, DispatchSettings},
     dispatcher::{self, Dispatcher, Drain, Permits},
+    janitor::{self, Janitor},
     pacer::{self, Pacer},
     ready::ReadyView,
     roster::{Directory, Roster},
+    sampler::{self, Sampler},
     scout::{self, Scout},
     sharer::{self, Sharer},
     status::AppStatus,
@@ -76,7 +78,16 @@ pub struct ActorSet {
     keepers: Vec<Addr<TokenKeeper>>,
     dispatchers: Vec<(Addr<Dispatcher>, Permits)>,
     arbiters: Vec<Arbiter>,
-    _others: (Addr<Scout>, Addr<Sharer>, Vec<Addr<Pacer>>),
+    _others: Others,
+}
+
+/// Actors that nobody asks anything; they run as long as their addresses are held.
+struct Others {
+    _scout: Addr<Scout>,
+    _sharer: Addr<Sharer>,
+    _janitor: Addr<Janitor>,
+    _sampler: Addr<Sampler>,
+    _pacers: Vec<Addr<Pacer>>,
 }
 
 /// Starts all actors; those that do not dispatch run on the current arbiter.
@@ -115,7 +126,13 @@ pub async fn start(
         .map(|(app, tokens)| starter.keeper(app, tokens))
         .collect();
     let pacers = broker.apps.iter().map(|app| starter.pacer(app)).collect();
-    let others = (starter.scout(), starter.sharer(), pacers);
+    let others = Others {
+        _scout: starter.scout(),
+        _sharer: starter.sharer(),
+        _janitor: starter.janitor(),
+        _sampler: starter.sampler(),
+        _pacers: pacers,
+    };
     let (dispatchers, arbiters) = starter.dispatchers(&deps.wns, placement).await;
     ActorSet {
         broker,
@@ -268,6 +285,40 @@ impl Starter {
             sharer::CAPACITY,
             self.watch.clone(),
             |_| sharer,
+        )
+    }
+
+    fn janitor(&self) -> Addr<Janitor> {
+        let metrics = self
+            .broker
+            .telemetry
+            .actor(ActorKind::Janitor, Instant::now());
+        let janitor = Janitor {
+            broker: self.broker.clone(),
+            metrics,
+        };
+        supervise::start(
+            ActorKind::Janitor,
+            janitor::CAPACITY,
+            self.watch.clone(),
+            |_| janitor,
+        )
+    }
+
+    fn sampler(&self) -> Addr<Sampler> {
+        let metrics = self
+            .broker
+            .telemetry
+            .actor(ActorKind::Sampler, Instant::now());
+        let sampler = Sampler {
+            broker: self.broker.clone(),
+            metrics,
+        };
+        supervise::start(
+            ActorKind::Sampler,
+            sampler::CAPACITY,
+            self.watch.clone(),
+            |_| sampler,
         )
     }
 

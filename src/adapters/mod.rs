@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod embedded;
 pub mod redis;
+pub mod webhook;
 pub mod wns;

@@ -15,6 +15,7 @@ mod channels;
 mod check_ins;
 mod devices;
 mod events;
+mod failures;
 mod gate;
 mod health;
 mod idempotent;
@@ -29,8 +30,10 @@ mod report;
 mod route;
 pub mod server;
 mod state;
+mod syncml;
 mod tenants;
 mod view;
+mod webhooks;
 
 pub use openapi::document;
 pub use route::{Endpoint, configure};
@@ -47,8 +50,11 @@ pub fn endpoints() -> Vec<Endpoint> {
     all.extend(campaigns::endpoints());
     all.extend(campaign_targets::endpoints());
     all.extend(events::endpoints());
+    all.extend(syncml::endpoints());
     all.extend(tenants::endpoints());
     all.extend(apps::endpoints());
+    all.extend(webhooks::endpoints());
+    all.extend(failures::endpoints());
     all.extend(health::endpoints());
     all.extend(openapi::endpoints());
     all

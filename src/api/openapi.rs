@@ -10,9 +10,10 @@ use utoipa::{
 };
 
 use super::{
-    apps, campaign_targets, campaigns, channels, check_ins, devices, events, health, pushes,
+    apps, campaign_targets, campaigns, channels, check_ins, devices, events, failures, health,
+    pushes,
     route::{Endpoint, Entry},
-    tenants,
+    syncml, tenants, webhooks,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -41,7 +42,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         campaign_targets::post, campaign_targets::get,
         events::get,
         tenants::list, tenants::get, tenants::put,
+        syncml::post, syncml::commands,
+        webhooks::list, webhooks::post, webhooks::get, webhooks::put, webhooks::delete,
+        webhooks::rotate, webhooks::replay,
         apps::list, apps::get, apps::pause, apps::resume, apps::put_pace,
+        failures::list,
         health::healthz, health::readyz, health::metrics, get,
     ),
     modifiers(&Keys)

@@ -13,6 +13,7 @@ use crate::{
     },
     service::{
         apps::Apps, campaign::Campaigns, desk::Desk, status::BrokerStatus, tenants::Tenants,
+        webhook::Webhooks,
     },
 };
 
@@ -57,6 +58,8 @@ pub struct Parts {
     pub tenants: Arc<Tenants>,
     /// The campaigns.
     pub campaigns: Campaigns,
+    /// The webhooks.
+    pub webhooks: Webhooks,
     /// The package family name of each app, where it is known.
     pub pfns: HashMap<AppId, String>,
     /// Whose channel URIs are taken.
@@ -79,6 +82,7 @@ pub struct State {
     pub(super) tenants: Arc<Tenants>,
     pub(super) apps: Apps,
     pub(super) campaigns: Campaigns,
+    pub(super) webhooks: Webhooks,
     pub(super) pfns: HashMap<AppId, String>,
     pub(super) hosts: HostPolicy,
     pub(super) uri_key: Vec<u8>,
@@ -101,6 +105,7 @@ impl State {
             principals: principals.collect(),
             apps: Apps::new(parts.desk.clone(), Arc::clone(&parts.tenants)),
             campaigns: parts.campaigns,
+            webhooks: parts.webhooks,
             gate: Gate::new(parts.settings.requests_max),
             closing: CancellationToken::new(),
             desk: parts.desk,

@@ -13,9 +13,15 @@ use futures_util::future::join_all;
 use super::{StartError, listening};
 use crate::{api, config::Config, console};
 
+/// Puts pages beside the API.
+type Pages = fn(&mut ServiceConfig);
+
+/// A socket that is bound and not served yet.
+type Bound = (SocketAddr, TcpListener, Pages);
+
 /// Sockets that are bound and not served yet.
 pub(super) struct Listeners {
-    bound: Vec<(SocketAddr, TcpListener, fn(&mut ServiceConfig))>,
+    bound: Vec<Bound>,
 }
 
 /// What serves them.
@@ -25,7 +31,7 @@ impl Listeners {
     /// Binds all addresses of the configuration.
     pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
         let own = config.server.console_listen;
-        let beside: fn(&mut ServiceConfig) = if own.is_some() {
+        let beside: Pages = if own.is_some() {
             |_| {}
         } else {
             console::configure
@@ -66,10 +72,7 @@ impl Servers {
     }
 }
 
-fn bind(
-    address: SocketAddr,
-    pages: fn(&mut ServiceConfig),
-) -> Result<(SocketAddr, TcpListener, fn(&mut ServiceConfig)), StartError> {
+fn bind(address: SocketAddr, pages: Pages) -> Result<Bound, StartError> {
     let failed = |source| StartError::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;

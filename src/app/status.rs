@@ -10,7 +10,7 @@ use crate::{
     api::MetricsText,
     domain::id::AppId,
     service::status::{ActorStatus, AppStatus, BrokerStatus, Hold, TokenState, TokenStatus},
-    telemetry::Telemetry,
+    telemetry::{RecentFailure, Telemetry},
 };
 
 /// Answers from what the actors share.
@@ -44,6 +44,10 @@ impl BrokerStatus for Standing {
             breaker_open: !status.hosts_avoided.is_empty(),
             holds: holds(&status),
         })
+    }
+
+    fn recent_failures(&self, app: &AppId) -> Vec<RecentFailure> {
+        self.telemetry.recent_failures(app)
     }
 
     fn actors(&self) -> Vec<ActorStatus> {

@@ -4,10 +4,13 @@
 //! the result one JSON object (or one a line, for lists) and switches progress off. An error is one line on standard error
 //! that begins with `reveille: `. The exit code is one of [`Exit`].
 
+mod bundle;
 mod channels;
+mod check;
 mod client;
 mod completions;
 pub mod demo;
+mod health;
 mod key;
 mod output;
 mod pfn;
@@ -44,6 +47,7 @@ enum Command {
     // The largest by far, so that the others stay small.
     Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
+    Check(check::CheckArgs),
     Sandbox(Box<sandbox::SandboxArgs>),
     Push(push::PushArgs),
     Channels(channels::ChannelsArgs),
@@ -51,6 +55,8 @@ enum Command {
     SyncMl(syncml::SyncMlArgs),
     Pfn(pfn::PfnArgs),
     Key(KeyArgs),
+    Health(health::HealthArgs),
+    Bundle(bundle::BundleArgs),
     Completions(CompletionsArgs),
 }
 
@@ -65,12 +71,15 @@ fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Demo(args) => demo::main(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Sandbox(args) => run_sandbox(*args),
         Command::Push(args) => block_on(push::run(args))?,
         Command::Channels(args) => block_on(channels::run(args))?,
         Command::SyncMl(args) => syncml::run(args),
         Command::Pfn(args) => pfn::run(&args),
         Command::Key(args) => key::run(args),
+        Command::Health(args) => block_on(health::run(args))?,
+        Command::Bundle(args) => block_on(bundle::run(args))?,
         Command::Completions(args) => completions::run(&args),
     }
 }

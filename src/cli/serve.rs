@@ -54,7 +54,8 @@ pub(super) fn refused(error: StartError) -> Failure {
         StartError::Listen { .. }
         | StartError::File { .. }
         | StartError::Config(_)
-        | StartError::Client(_) => Exit::Usage,
+        | StartError::Client(_)
+        | StartError::Courier(_) => Exit::Usage,
         StartError::OpenStore(_) => Exit::Failed,
         StartError::Store(_) => Exit::Unreachable,
     };

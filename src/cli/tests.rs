@@ -15,7 +15,7 @@ fn the_declarations_are_sound() {
 fn the_help_changes_only_on_purpose() {
     let help = Cli::command().term_width(WIDTH).render_long_help();
     let mut text = help.to_string();
-    for path in [&["key"][..], &["key", "new"], &["completions"]] {
+    for path in [&["check"][..], &["key"], &["key", "new"], &["completions"]] {
         let mut root = Cli::command().term_width(WIDTH);
         root.build();
         let mut command = &mut root;

@@ -27,6 +27,7 @@ mod store;
 mod tenants;
 mod tree;
 mod unknown;
+mod webhooks;
 mod wns;
 
 use std::{io::Read, path::Path};
@@ -49,6 +50,7 @@ pub use self::{
     server::Server,
     store::{Backend, RedisStore, RedisTopology, Store},
     tenants::Tenant,
+    webhooks::Webhooks,
     wns::{Proxy, Wns},
 };
 use self::{
@@ -82,6 +84,8 @@ pub struct Config {
     pub retry: Retry,
     /// How check-ins are weighed.
     pub checkin: Checkin,
+    /// How events reach consoles that do not read the feed.
+    pub webhooks: Webhooks,
     /// What is logged.
     pub log: Log,
 }
@@ -157,6 +161,7 @@ fn read(tree: &Table, env: &Environment, problems: &mut Problems) -> Option<Conf
     let limits = limits::read(&root, problems);
     let retry = retry::read(&root, problems);
     let checkin = Checkin::read(&root.sub("checkin", problems), problems);
+    let webhooks = Webhooks::read(&root.sub("webhooks", problems), problems);
     let log = Log::read(&root.sub("log", problems), problems);
     Some(Config {
         server: server?,
@@ -168,6 +173,7 @@ fn read(tree: &Table, env: &Environment, problems: &mut Problems) -> Option<Conf
         limits: limits?,
         retry: retry?,
         checkin: checkin?,
+        webhooks: webhooks?,
         log: log?,
     })
 }

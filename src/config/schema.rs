@@ -105,6 +105,7 @@ pub(super) fn outlines() -> Vec<Outline> {
         super::limits::Limits::outline(),
         super::retry::Retry::outline(),
         super::checkin::Checkin::outline(),
+        super::webhooks::Webhooks::outline(),
         super::log::Log::outline(),
     ]
 }

@@ -8,8 +8,8 @@ use jiff::SignedDuration;
 const PER_DOUBLING: u32 = 4;
 /// Upper end of bucket 0 in milliseconds.
 const FIRST_MS: f64 = 100.0;
-/// The last bucket holds everything above about 50 days.
-const LAST: u16 = 100;
+/// The last bucket ends at about 77 days, beyond every deadline, and holds what is longer too.
+const LAST: u16 = 104;
 
 /// A range of delays; bucket 0 ends at 100 ms, each further one 2^(1/4) later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

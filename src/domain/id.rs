@@ -140,6 +140,10 @@ id!(
     CampaignId, "campaign id", NAME_BYTES_MAX, b"._-", "[A-Za-z0-9._-]"
 );
 id!(
+    /// A webhook within its tenant: 1 to 64 bytes of `[A-Za-z0-9._-]`.
+    WebhookId, "webhook id", NAME_BYTES_MAX, b"._-", "[A-Za-z0-9._-]"
+);
+id!(
     /// A managed machine within its tenant, by the console's own id: 1 to 128 bytes of `[A-Za-z0-9._~:@-]`, case-sensitive.
     DeviceId, "device id", DEVICE_ID_BYTES_MAX, b"._~:@-", "[A-Za-z0-9._~:@-]"
 );

@@ -20,4 +20,5 @@ pub mod schedule;
 pub mod syncml;
 pub mod transition;
 pub mod wave;
+pub mod webhook;
 pub mod wns;

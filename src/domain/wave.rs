@@ -1,7 +1,7 @@
 //! A wave of refusals: when WNS suddenly refuses a good part of an app's channels, the fault is the app's and not theirs.
 //!
 //! A wrong secret, a blocked package name or an endpoint gone mad looks like thousands of dead channels. So the last
-//! verdicts are watched: [`SAMPLES`] at most, none older than [`SPAN`]. It is a wave when half of many or nearly all of some
+//! verdicts are watched: `SAMPLES` at most, none older than `SPAN`. It is a wave when half of many or nearly all of some
 //! are refusals; a fleet with one dead channel in ten never comes near. Times are monotonic, since any fixed origin.
 
 use std::{collections::VecDeque, time::Duration};

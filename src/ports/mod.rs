@@ -13,6 +13,7 @@ pub mod queues;
 pub mod records;
 pub mod shares;
 pub mod tally;
+pub mod webhooks;
 pub mod wns;
 
 /// Everything that one store does. Consumers take the smaller ports.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     domain::{
         ask::CloseReason,
+        event::EventKind,
         id::{DeviceId, DeviceKey, TenantId},
         record::DeviceRecord,
         schedule::Rules,
@@ -59,16 +60,20 @@ impl Desk {
                 Decision::Commit(record, effects, answer) => {
                     let ended = effects.closed.iter().map(|closed| closed.ask.reason);
                     let ended: Vec<CloseReason> = ended.collect();
-                    Decision::Commit(record, effects, (answer, ended))
+                    let told: Vec<EventKind> = effects.events.iter().map(|e| e.kind).collect();
+                    Decision::Commit(record, effects, (answer, ended, told))
                 }
-                Decision::Leave(answer) => Decision::Leave((answer, Vec::new())),
+                Decision::Leave(answer) => Decision::Leave((answer, Vec::new(), Vec::new())),
             }
         };
         let done = edit(&*self.store, edits.collect(), urgency, decide).await?;
         let mut answers = Vec::with_capacity(done.len());
         let mut ended: Vec<(CloseReason, u64)> = Vec::new();
-        for (answer, reasons) in done {
+        for (answer, reasons, told) in done {
             answers.push(answer);
+            for kind in told {
+                self.telemetry.feed_written(kind, 1);
+            }
             for reason in reasons {
                 match ended.iter_mut().find(|(known, _)| *known == reason) {
                     Some((_, count)) => *count += 1,

@@ -12,3 +12,4 @@ pub mod pushes;
 pub mod slow_down;
 pub mod status;
 pub mod tenants;
+pub mod webhook;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::domain::id::AppId;
+use crate::{domain::id::AppId, telemetry::RecentFailure};
 
 /// What an app's access token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,9 @@ pub struct ActorStatus {
 pub trait BrokerStatus: Send + Sync {
     /// How the app is on this broker; `None` when nothing runs for it.
     fn app(&self, app: &AppId) -> Option<AppStatus>;
+
+    /// The last failed attempts of the app on this broker, oldest first.
+    fn recent_failures(&self, app: &AppId) -> Vec<RecentFailure>;
 
     /// How the actors are.
     fn actors(&self) -> Vec<ActorStatus>;

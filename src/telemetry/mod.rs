@@ -25,7 +25,10 @@ use std::{
 use prometheus::{TextEncoder, core::Collector, process_collector::ProcessCollector};
 use tokio::time::Instant;
 
-use crate::domain::id::{AppId, TenantId};
+use crate::domain::{
+    event::EventKind,
+    id::{AppId, TenantId},
+};
 
 use self::{catalogue::Families, recent::RecentFailures};
 pub use self::{
@@ -71,6 +74,14 @@ impl Telemetry {
             .set(1);
         families.panics.with(&[]);
         families.http_in_flight.with(&[]);
+        for fault in StoreFault::ALL {
+            families
+                .store_errors
+                .with(&[StoreOperation::Commit.as_str(), fault.as_str()]);
+        }
+        for kind in EventKind::ALL {
+            families.feed_events.with(&[kind.as_str()]);
+        }
         Self(Arc::new(Inner {
             families,
             process: ProcessCollector::for_self(),

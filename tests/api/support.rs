@@ -20,11 +20,13 @@ use reveille::{
     },
     ports::clock::Clock,
     service::{
+        campaign::Campaigns,
         desk::Desk,
         status::{ActorStatus, AppStatus, BrokerStatus, TokenState, TokenStatus},
         tenants::{Tenant, Tenants},
+        webhook::Webhooks,
     },
-    telemetry::Telemetry,
+    telemetry::{RecentFailure, Telemetry},
 };
 use serde_json::Value;
 
@@ -51,11 +53,16 @@ impl Clock for TestClock {
 pub(crate) struct Running {
     pub(crate) apps: Mutex<HashMap<AppId, AppStatus>>,
     pub(crate) actors: Mutex<Vec<ActorStatus>>,
+    pub(crate) failures: Mutex<Vec<RecentFailure>>,
 }
 
 impl BrokerStatus for Running {
     fn app(&self, app: &AppId) -> Option<AppStatus> {
         self.apps.lock().unwrap().get(app).cloned()
+    }
+
+    fn recent_failures(&self, _app: &AppId) -> Vec<RecentFailure> {
+        self.failures.lock().unwrap().clone()
     }
 
     fn actors(&self) -> Vec<ActorStatus> {
@@ -66,6 +73,20 @@ impl BrokerStatus for Running {
 impl MetricsText for Running {
     fn metrics_text(&self) -> String {
         "# HELP reveille_build_info The version.\nreveille_build_info{version=\"0\"} 1\n".to_owned()
+    }
+}
+
+/// An attempt that WNS refused.
+fn failure() -> RecentFailure {
+    RecentFailure {
+        at: "2026-03-01T12:00:00Z".parse().unwrap(),
+        outcome: "channel_refused",
+        host: "wns2-by3p.notify.windows.com".to_owned(),
+        channel: "9f3ac1d2".to_owned(),
+        ms_cv: Some("abc.0".to_owned()),
+        msg_id: Some("4F2A9C31".to_owned()),
+        debug_trace: Some("BY3P-22".to_owned()),
+        description: None,
     }
 }
 
@@ -124,6 +145,7 @@ impl Broker {
                 running: true,
                 restarts: 0,
             }]),
+            failures: Mutex::new(vec![failure()]),
         });
         let tenants = [("contoso", 0), ("fabrikam", 1)].map(|(id, app): (&str, usize)| Tenant {
             id: TenantId::new(id).unwrap(),
@@ -131,14 +153,18 @@ impl Broker {
             share: 1,
         });
         let telemetry = Telemetry::new(Duration::from_secs(60));
+        let desk = Desk {
+            store: store.clone(),
+            clock: clock.clone(),
+            rules: Arc::new(Rules::default()),
+            telemetry: telemetry.clone(),
+        };
+        let tenants = Arc::new(Tenants::new(store.clone(), tenants.to_vec(), apps.clone()));
         let state = State::new(Parts {
-            desk: Desk {
-                store: store.clone(),
-                clock: clock.clone(),
-                rules: Arc::new(Rules::default()),
-                telemetry: telemetry.clone(),
-            },
-            tenants: Arc::new(Tenants::new(store.clone(), tenants.to_vec(), apps.clone())),
+            campaigns: Campaigns::new(desk.clone(), tenants.clone(), running.clone()),
+            webhooks: Webhooks::new(store.clone(), clock.clone(), false),
+            desk,
+            tenants,
             pfns: HashMap::from([(apps[0].clone(), "Contoso.MDM_abc".to_owned())]),
             hosts: HostPolicy::new(["localhost:9443"]).unwrap(),
             uri_key: b"a key".to_vec(),
@@ -155,7 +181,7 @@ impl Broker {
             header_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(1),
         };
-        let server = api::server::serve(listener, state.clone(), bounds).unwrap();
+        let server = api::server::serve(listener, state.clone(), bounds, |_| {}).unwrap();
         let handle = server.handle();
         actix_web::rt::spawn(server);
         Self {
@@ -202,13 +228,6 @@ impl Broker {
         let lines: String = devices.iter().map(line).collect();
         let answer = self.post_lines("/v1/tenants/contoso/channels", lines).await;
         assert_eq!(answer.body["registered"], devices.len(), "{answer:?}");
-    }
-
-    /// Opens pushes for devices of contoso.
-    pub(crate) async fn push(&self, devices: &[&str]) {
-        let body = serde_json::json!({ "devices": devices });
-        let answer = self.post("/v1/tenants/contoso/pushes", &body).await;
-        assert_eq!(answer.body["opened"], devices.len(), "{answer:?}");
     }
 
     /// The events of contoso.

@@ -1,6 +1,6 @@
 //! What the suite needs of a backend besides the store itself: its clock, a crash, and a disk without room.
 
-pub mod embedded;
+pub(crate) mod embedded;
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use reveille::ports::Store;
 /// A fresh store under test. The suite writes every span of time as multiples of [`Backend::tick`] and [`Backend::lease`],
 /// so that a backend whose clock cannot be moved may choose short ones and wait.
 #[async_trait]
-pub trait Backend: Send + Sync {
+pub(crate) trait Backend: Send + Sync {
     /// The broker's handle.
     fn store(&self) -> Arc<dyn Store>;
 

@@ -33,7 +33,7 @@ fn ttl(b: &dyn Backend) -> Duration {
     b.tick().max(Duration::from_secs(1))
 }
 
-pub async fn a_document_is_kept_as_it_was_put(b: &mut dyn Backend) {
+pub(crate) async fn a_document_is_kept_as_it_was_put(b: &mut dyn Backend) {
     let store = b.store();
     let bytes = Bytes::from(
         (0..DOCUMENT_BYTES_MAX)
@@ -61,7 +61,7 @@ pub async fn a_document_is_kept_as_it_was_put(b: &mut dyn Backend) {
     assert_eq!(store.get("tenant").await, Ok(None));
 }
 
-pub async fn preconditions_decide(b: &mut dyn Backend) {
+pub(crate) async fn preconditions_decide(b: &mut dyn Backend) {
     let store = b.store();
     let absent = put(&store, "n", "0", Precondition::Version(1)).await;
     assert_eq!(absent, Put::Conflict(None));
@@ -82,7 +82,7 @@ pub async fn preconditions_decide(b: &mut dyn Backend) {
     assert_eq!(store.get("n").await, Ok(Some(document(3, "3"))));
 }
 
-pub async fn one_of_many_concurrent_puts_wins(b: &mut dyn Backend) {
+pub(crate) async fn one_of_many_concurrent_puts_wins(b: &mut dyn Backend) {
     let store = b.store();
     put(&store, "n", "0", Precondition::Absent).await;
 
@@ -102,7 +102,7 @@ pub async fn one_of_many_concurrent_puts_wins(b: &mut dyn Backend) {
     );
 }
 
-pub async fn a_deleted_document_is_absent(b: &mut dyn Backend) {
+pub(crate) async fn a_deleted_document_is_absent(b: &mut dyn Backend) {
     let store = b.store();
     put(&store, "n", "1", Precondition::Absent).await;
 
@@ -116,7 +116,7 @@ pub async fn a_deleted_document_is_absent(b: &mut dyn Backend) {
     );
 }
 
-pub async fn list_pages_by_name_under_a_prefix(b: &mut dyn Backend) {
+pub(crate) async fn list_pages_by_name_under_a_prefix(b: &mut dyn Backend) {
     let store = b.store();
     for n in [7, 3, 11, 5, 1] {
         let name = format!("a/{n:02}");
@@ -139,7 +139,7 @@ pub async fn list_pages_by_name_under_a_prefix(b: &mut dyn Backend) {
     assert_eq!((none.items, none.next), (vec![], None));
 }
 
-pub async fn list_refuses_a_cursor_of_another_kind(b: &mut dyn Backend) {
+pub(crate) async fn list_refuses_a_cursor_of_another_kind(b: &mut dyn Backend) {
     let store = b.store();
     put(&store, "a/1", "x", Precondition::Absent).await;
     for cursor in ["", "garbage", "b/1", "é"] {
@@ -151,7 +151,7 @@ pub async fn list_refuses_a_cursor_of_another_kind(b: &mut dyn Backend) {
     }
 }
 
-pub async fn a_document_with_ttl_is_gone_after_it(b: &mut dyn Backend) {
+pub(crate) async fn a_document_with_ttl_is_gone_after_it(b: &mut dyn Backend) {
     let (store, ttl) = (b.store(), ttl(b));
     assert_eq!(put_for(&store, "a/n", "1", ttl * 3).await, Put::Done(1));
     assert_eq!(put_for(&store, "a/long", "1", ttl * 90).await, Put::Done(1));
@@ -170,7 +170,7 @@ pub async fn a_document_with_ttl_is_gone_after_it(b: &mut dyn Backend) {
     );
 }
 
-pub async fn a_put_replaces_the_ttl(b: &mut dyn Backend) {
+pub(crate) async fn a_put_replaces_the_ttl(b: &mut dyn Backend) {
     let (store, ttl) = (b.store(), ttl(b));
     put_for(&store, "forever", "1", ttl).await;
     put(&store, "forever", "2", Precondition::Any).await;
@@ -184,7 +184,7 @@ pub async fn a_put_replaces_the_ttl(b: &mut dyn Backend) {
     assert_eq!(store.get("longer").await, Ok(Some(document(2, "2"))));
 }
 
-pub async fn lasting_changes_are_announced(b: &mut dyn Backend) {
+pub(crate) async fn lasting_changes_are_announced(b: &mut dyn Backend) {
     let store = b.store();
     let mut changed = b.other().changed();
     changed.mark_unchanged();
@@ -195,7 +195,7 @@ pub async fn lasting_changes_are_announced(b: &mut dyn Backend) {
     soon(changed.changed()).await.unwrap();
 }
 
-pub async fn documents_survive_a_crash(b: &mut dyn Backend) {
+pub(crate) async fn documents_survive_a_crash(b: &mut dyn Backend) {
     put(&b.store(), "n", "1", Precondition::Absent).await;
     put(&b.store(), "n", "2", Precondition::Any).await;
     put(&b.store(), "gone", "1", Precondition::Any).await;

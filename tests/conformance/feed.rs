@@ -58,7 +58,7 @@ async fn say(store: &Arc<dyn Store>, name: &str, first: u64, count: u64) {
     }
 }
 
-pub async fn events_of_a_device_come_in_order(b: &mut dyn Backend) {
+pub(crate) async fn events_of_a_device_come_in_order(b: &mut dyn Backend) {
     let store = b.store();
     for round in 0..10 {
         say(&store, "a", round * 3, 3).await;
@@ -81,7 +81,7 @@ pub async fn events_of_a_device_come_in_order(b: &mut dyn Backend) {
     }
 }
 
-pub async fn an_event_is_kept_as_its_json(b: &mut dyn Backend) {
+pub(crate) async fn an_event_is_kept_as_its_json(b: &mut dyn Backend) {
     let store = b.store();
     let told = event(&key("a"), 1)
         .with("text", "line\nbreak, \"quotes\" and ü")
@@ -98,7 +98,7 @@ pub async fn an_event_is_kept_as_its_json(b: &mut dyn Backend) {
     assert_eq!(numbers(&entries), [1, 2]);
 }
 
-pub async fn reading_goes_on_after_any_event(b: &mut dyn Backend) {
+pub(crate) async fn reading_goes_on_after_any_event(b: &mut dyn Backend) {
     let store = b.store();
     say(&store, "a", 0, 9).await;
     let (entries, end) = read_on(&store, &contoso(), After::Oldest, 4).await;
@@ -115,7 +115,7 @@ pub async fn reading_goes_on_after_any_event(b: &mut dyn Backend) {
     assert_eq!((nothing, place), (vec![], end));
 }
 
-pub async fn newest_begins_with_what_comes(b: &mut dyn Backend) {
+pub(crate) async fn newest_begins_with_what_comes(b: &mut dyn Backend) {
     let store = b.store();
     say(&store, "a", 0, 3).await;
     let (nothing, place) = store.events(&contoso(), &After::Newest, 10).await.unwrap();
@@ -127,7 +127,7 @@ pub async fn newest_begins_with_what_comes(b: &mut dyn Backend) {
     assert_eq!(numbers(&entries), [3, 4]);
 }
 
-pub async fn an_empty_feed_has_a_place_to_begin(b: &mut dyn Backend) {
+pub(crate) async fn an_empty_feed_has_a_place_to_begin(b: &mut dyn Backend) {
     let store = b.store();
     let (nothing, oldest) = store.events(&contoso(), &After::Oldest, 10).await.unwrap();
     assert_eq!(nothing, vec![]);
@@ -141,7 +141,7 @@ pub async fn an_empty_feed_has_a_place_to_begin(b: &mut dyn Backend) {
     }
 }
 
-pub async fn feeds_of_tenants_are_kept_apart(b: &mut dyn Backend) {
+pub(crate) async fn feeds_of_tenants_are_kept_apart(b: &mut dyn Backend) {
     let store = b.store();
     say(&store, "a", 0, 2).await;
 
@@ -150,7 +150,7 @@ pub async fn feeds_of_tenants_are_kept_apart(b: &mut dyn Backend) {
     assert_eq!(nothing, vec![]);
 }
 
-pub async fn events_without_a_device_are_appended(b: &mut dyn Backend) {
+pub(crate) async fn events_without_a_device_are_appended(b: &mut dyn Backend) {
     let store = b.store();
     let campaign_event = |n: u64| Event {
         device: None,
@@ -166,7 +166,7 @@ pub async fn events_without_a_device_are_appended(b: &mut dyn Backend) {
     assert_eq!(entries[0].json, told[0].to_json(&contoso()).to_string());
 }
 
-pub async fn an_append_is_announced(b: &mut dyn Backend) {
+pub(crate) async fn an_append_is_announced(b: &mut dyn Backend) {
     let store = b.store();
     let mut appended = b.other().appended();
     appended.mark_unchanged();
@@ -179,7 +179,7 @@ pub async fn an_append_is_announced(b: &mut dyn Backend) {
     soon(appended.changed()).await.unwrap();
 }
 
-pub async fn a_cursor_of_another_kind_is_unknown(b: &mut dyn Backend) {
+pub(crate) async fn a_cursor_of_another_kind_is_unknown(b: &mut dyn Backend) {
     let store = b.store();
     say(&store, "a", 0, 1).await;
     for cursor in ["", "garbage", "-1", "99999999999999999999999999", "é"] {
@@ -189,7 +189,7 @@ pub async fn a_cursor_of_another_kind_is_unknown(b: &mut dyn Backend) {
     }
 }
 
-pub async fn trimming_keeps_the_newest_events(b: &mut dyn Backend) {
+pub(crate) async fn trimming_keeps_the_newest_events(b: &mut dyn Backend) {
     let store = b.store();
     let total = 4 * b.feed_events_max() as u64;
     for first in (0..total).step_by(50) {
@@ -215,7 +215,7 @@ pub async fn trimming_keeps_the_newest_events(b: &mut dyn Backend) {
     assert_eq!(store.events(&contoso(), &last, 10).await.unwrap().0, vec![]);
 }
 
-pub async fn trimming_forgets_old_events(b: &mut dyn Backend) {
+pub(crate) async fn trimming_forgets_old_events(b: &mut dyn Backend) {
     let store = b.store();
     say(&store, "a", 0, 3).await;
     let (old, _) = read_on(&store, &contoso(), After::Oldest, 10).await;
@@ -235,7 +235,7 @@ pub async fn trimming_forgets_old_events(b: &mut dyn Backend) {
     assert_eq!(store.trim().await, Ok(0));
 }
 
-pub async fn a_cursor_survives_a_crash(b: &mut dyn Backend) {
+pub(crate) async fn a_cursor_survives_a_crash(b: &mut dyn Backend) {
     say(&b.store(), "a", 0, 5).await;
     let (entries, end) = read_on(&b.store(), &contoso(), After::Oldest, 10).await;
 

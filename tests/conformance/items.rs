@@ -22,55 +22,55 @@ use reveille::{
 };
 
 /// The tenant of most cases.
-pub fn contoso() -> TenantId {
+pub(crate) fn contoso() -> TenantId {
     tenant("contoso")
 }
 
-pub fn tenant(name: &str) -> TenantId {
+pub(crate) fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
 }
 
-pub fn device(name: &str) -> DeviceId {
+pub(crate) fn device(name: &str) -> DeviceId {
     DeviceId::new(name).unwrap()
 }
 
-pub fn campaign(name: &str) -> CampaignId {
+pub(crate) fn campaign(name: &str) -> CampaignId {
     CampaignId::new(name).unwrap()
 }
 
 /// A device of contoso.
-pub fn key(name: &str) -> DeviceKey {
+pub(crate) fn key(name: &str) -> DeviceKey {
     DeviceKey::new(contoso(), device(name))
 }
 
 /// `count` devices of contoso.
-pub fn keys(count: usize) -> Vec<DeviceKey> {
+pub(crate) fn keys(count: usize) -> Vec<DeviceKey> {
     (0..count).map(|n| key(&format!("d{n:04}"))).collect()
 }
 
 /// A queue of contoso's direct requests.
-pub fn direct(lane: Lane) -> Queue {
+pub(crate) fn direct(lane: Lane) -> Queue {
     let (tenant, flow) = (contoso(), Flow::Direct);
     Queue { tenant, lane, flow }
 }
 
 /// A queue of one of contoso's campaigns.
-pub fn flow_of(name: &str, lane: Lane) -> Queue {
+pub(crate) fn flow_of(name: &str, lane: Lane) -> Queue {
     let (tenant, flow) = (contoso(), Flow::Campaign(campaign(name)));
     Queue { tenant, lane, flow }
 }
 
 /// The bytes that [`create`] and [`replace`] put under a revision.
-pub fn bytes_of(revision: u32) -> Bytes {
+pub(crate) fn bytes_of(revision: u32) -> Bytes {
     Bytes::from(format!("record {revision}"))
 }
 
-pub fn stored(revision: u32) -> Stored {
+pub(crate) fn stored(revision: u32) -> Stored {
     let (revision, bytes) = (Revision(revision), bytes_of(revision));
     Stored { revision, bytes }
 }
 
-pub fn item(key: &DeviceKey, expect: Expect, change: Change) -> Item {
+pub(crate) fn item(key: &DeviceKey, expect: Expect, change: Change) -> Item {
     Item {
         key: key.clone(),
         expect,
@@ -84,34 +84,34 @@ pub fn item(key: &DeviceKey, expect: Expect, change: Change) -> Item {
 }
 
 /// A first record.
-pub fn create(key: &DeviceKey, revision: u32) -> Item {
+pub(crate) fn create(key: &DeviceKey, revision: u32) -> Item {
     let change = Change::Put(Revision(revision), bytes_of(revision));
     item(key, Expect::Absent, change)
 }
 
 /// Another record in place of revision `old`.
-pub fn replace(key: &DeviceKey, old: u32, new: u32) -> Item {
+pub(crate) fn replace(key: &DeviceKey, old: u32, new: u32) -> Item {
     let change = Change::Put(Revision(new), bytes_of(new));
     item(key, Expect::Revision(Revision(old)), change)
 }
 
-pub fn delete(key: &DeviceKey, old: u32) -> Item {
+pub(crate) fn delete(key: &DeviceKey, old: u32) -> Item {
     item(key, Expect::Revision(Revision(old)), Change::Delete)
 }
 
 /// Nothing for the record, whose revision must be `old`.
-pub fn keep(key: &DeviceKey, old: u32) -> Item {
+pub(crate) fn keep(key: &DeviceKey, old: u32) -> Item {
     item(key, Expect::Revision(Revision(old)), Change::Keep)
 }
 
 /// Puts the device into a list it is not yet in.
-pub fn enlist(key: &DeviceKey, list: &ListName, score: i64, text: &str) -> Item {
+pub(crate) fn enlist(key: &DeviceKey, list: &ListName, score: i64, text: &str) -> Item {
     let expect = Expect::NotListed(list.clone());
     item(key, expect, Change::Keep).listed(list, score, text)
 }
 
 /// Adds one part to an item.
-pub trait ItemParts {
+pub(crate) trait ItemParts {
     fn from(self, queue: &Queue) -> Self;
     fn to(self, queue: &Queue, at: Timestamp) -> Self;
     fn under(self, lease: &Lease) -> Self;
@@ -162,29 +162,29 @@ impl ItemParts for Item {
 }
 
 /// An event that says which one it is.
-pub fn event(key: &DeviceKey, number: u64) -> Event {
+pub(crate) fn event(key: &DeviceKey, number: u64) -> Event {
     let time = Timestamp::from_second(1_790_000_000).unwrap();
     Event::of_device(EventKind::PushClosed, time, &key.device).with("number", number)
 }
 
 /// Commits without fence.
-pub async fn commit(store: &Arc<dyn Store>, items: Vec<Item>) -> Vec<Committed> {
+pub(crate) async fn commit(store: &Arc<dyn Store>, items: Vec<Item>) -> Vec<Committed> {
     store.commit(items, Urgency::Open, None).await.unwrap()
 }
 
 /// Commits and expects that all is applied.
-pub async fn apply(store: &Arc<dyn Store>, items: Vec<Item>) {
+pub(crate) async fn apply(store: &Arc<dyn Store>, items: Vec<Item>) {
     let count = items.len();
     assert_eq!(commit(store, items).await, vec![Committed::Done; count]);
 }
 
 /// Commits one item.
-pub async fn commit_one(store: &Arc<dyn Store>, item: Item) -> Committed {
+pub(crate) async fn commit_one(store: &Arc<dyn Store>, item: Item) -> Committed {
     commit(store, vec![item]).await.remove(0)
 }
 
 /// The record of one device.
-pub async fn read_one(store: &Arc<dyn Store>, key: &DeviceKey) -> Option<Stored> {
+pub(crate) async fn read_one(store: &Arc<dyn Store>, key: &DeviceKey) -> Option<Stored> {
     store
         .read(std::slice::from_ref(key))
         .await
@@ -193,27 +193,27 @@ pub async fn read_one(store: &Arc<dyn Store>, key: &DeviceKey) -> Option<Stored>
 }
 
 /// Claims from one queue.
-pub async fn claim(store: &Arc<dyn Store>, queue: &Queue, limit: usize) -> Vec<Claimed> {
+pub(crate) async fn claim(store: &Arc<dyn Store>, queue: &Queue, limit: usize) -> Vec<Claimed> {
     let queue = queue.clone();
     store.claim(&[Want { queue, limit }]).await.unwrap()
 }
 
 /// Claims the one entry that is due.
-pub async fn claim_one(store: &Arc<dyn Store>, queue: &Queue) -> Claimed {
+pub(crate) async fn claim_one(store: &Arc<dyn Store>, queue: &Queue) -> Claimed {
     let mut claimed = claim(store, queue, 256).await;
     assert_eq!(claimed.len(), 1, "one entry of {queue} is due");
     claimed.remove(0)
 }
 
 /// One counter of contoso; zero if it is missing.
-pub async fn count(store: &Arc<dyn Store>, counter: &Counter) -> i64 {
+pub(crate) async fn count(store: &Arc<dyn Store>, counter: &Counter) -> i64 {
     let name = counter.to_string();
     let all = store.counters(&contoso(), &name).await.unwrap();
     all.get(&name).copied().unwrap_or(0)
 }
 
 /// What comes within a generous time, for what another broker announces.
-pub async fn soon<T>(coming: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(coming: impl Future<Output = T>) -> T {
     let limit = Duration::from_secs(10);
     tokio::time::timeout(limit, coming)
         .await
@@ -221,7 +221,7 @@ pub async fn soon<T>(coming: impl Future<Output = T>) -> T {
 }
 
 /// Every page of something, joined; gives up on a cursor that leads nowhere.
-pub async fn all_pages<T, F, P>(mut page: F) -> Vec<T>
+pub(crate) async fn all_pages<T, F, P>(mut page: F) -> Vec<T>
 where
     F: FnMut(Option<String>) -> P,
     P: Future<Output = reveille::ports::records::Page<T>>,

@@ -5,7 +5,7 @@ use reveille::ports::records::{Committed, Fence, Urgency};
 
 use crate::{backend::Backend, items::*};
 
-pub async fn one_owner_holds_a_lease(b: &mut dyn Backend) {
+pub(crate) async fn one_owner_holds_a_lease(b: &mut dyn Backend) {
     let (store, other, term) = (b.store(), b.other(), b.tick() * 6);
 
     let first = store.hold("janitor", "broker-1", term).await.unwrap();
@@ -16,7 +16,7 @@ pub async fn one_owner_holds_a_lease(b: &mut dyn Backend) {
     assert_eq!(second, None);
 }
 
-pub async fn prolonging_keeps_the_epoch(b: &mut dyn Backend) {
+pub(crate) async fn prolonging_keeps_the_epoch(b: &mut dyn Backend) {
     let (store, term) = (b.store(), b.tick() * 6);
     let first = store.hold("janitor", "broker-1", term).await.unwrap();
 
@@ -34,7 +34,7 @@ pub async fn prolonging_keeps_the_epoch(b: &mut dyn Backend) {
     );
 }
 
-pub async fn the_epoch_rises_with_each_owner(b: &mut dyn Backend) {
+pub(crate) async fn the_epoch_rises_with_each_owner(b: &mut dyn Backend) {
     let (store, term) = (b.store(), b.tick() * 3);
     let mut last = store.hold("janitor", "broker-0", term).await.unwrap();
     for n in 1..4 {
@@ -46,7 +46,7 @@ pub async fn the_epoch_rises_with_each_owner(b: &mut dyn Backend) {
     }
 }
 
-pub async fn a_released_lease_is_free(b: &mut dyn Backend) {
+pub(crate) async fn a_released_lease_is_free(b: &mut dyn Backend) {
     let (store, term) = (b.store(), b.tick() * 60);
     let first = store.hold("janitor", "broker-1", term).await.unwrap();
 
@@ -60,7 +60,7 @@ pub async fn a_released_lease_is_free(b: &mut dyn Backend) {
     assert_eq!(store.hold("janitor", "broker-1", term).await.unwrap(), None);
 }
 
-pub async fn the_epoch_rises_across_a_crash(b: &mut dyn Backend) {
+pub(crate) async fn the_epoch_rises_across_a_crash(b: &mut dyn Backend) {
     let term = b.tick() * 3;
     let first = b.store().hold("janitor", "broker-1", term).await.unwrap();
 
@@ -71,7 +71,7 @@ pub async fn the_epoch_rises_across_a_crash(b: &mut dyn Backend) {
     assert!(first.is_some() && second > first);
 }
 
-pub async fn a_former_owner_is_fenced(b: &mut dyn Backend) {
+pub(crate) async fn a_former_owner_is_fenced(b: &mut dyn Backend) {
     let (store, term) = (b.store(), b.tick() * 3);
     let fence = |epoch: Option<u64>| Fence {
         name: "campaign:contoso:c".to_owned(),

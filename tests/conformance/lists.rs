@@ -44,7 +44,7 @@ fn in_order(mut members: Vec<Member>, b: &dyn Backend) -> Vec<Member> {
     members
 }
 
-pub async fn members_are_ordered_by_score_and_device(b: &mut dyn Backend) {
+pub(crate) async fn members_are_ordered_by_score_and_device(b: &mut dyn Backend) {
     let store = b.store();
     let given = [
         ("b", 5),
@@ -66,7 +66,7 @@ pub async fn members_are_ordered_by_score_and_device(b: &mut dyn Backend) {
     assert_eq!(members_of(&store, &unknown, 5).await, vec![]);
 }
 
-pub async fn a_put_changes_score_and_text(b: &mut dyn Backend) {
+pub(crate) async fn a_put_changes_score_and_text(b: &mut dyn Backend) {
     let store = b.store();
     let long = "ü".repeat(128);
     apply(
@@ -91,7 +91,7 @@ pub async fn a_put_changes_score_and_text(b: &mut dyn Backend) {
     assert_eq!(found, [member("b", 2, ""), member("a", 3, &long)]);
 }
 
-pub async fn a_removed_member_is_gone(b: &mut dyn Backend) {
+pub(crate) async fn a_removed_member_is_gone(b: &mut dyn Backend) {
     let store = b.store();
     apply(&store, vec![create(&key("a"), 1).listed(&waiting(), 1, "")]).await;
 
@@ -101,7 +101,7 @@ pub async fn a_removed_member_is_gone(b: &mut dyn Backend) {
     assert_eq!(members_of(&store, &waiting(), 10).await, vec![]);
 }
 
-pub async fn lists_are_kept_apart(b: &mut dyn Backend) {
+pub(crate) async fn lists_are_kept_apart(b: &mut dyn Backend) {
     let store = b.store();
     let lists = [
         ListName::Channels("dead"),
@@ -128,7 +128,7 @@ pub async fn lists_are_kept_apart(b: &mut dyn Backend) {
     }
 }
 
-pub async fn an_item_may_move_between_lists(b: &mut dyn Backend) {
+pub(crate) async fn an_item_may_move_between_lists(b: &mut dyn Backend) {
     let store = b.store();
     let targets = ListName::Targets(campaign("c"));
     apply(&store, vec![create(&key("a"), 1).listed(&waiting(), 7, "")]).await;
@@ -143,7 +143,7 @@ pub async fn an_item_may_move_between_lists(b: &mut dyn Backend) {
     );
 }
 
-pub async fn a_device_is_enlisted_once(b: &mut dyn Backend) {
+pub(crate) async fn a_device_is_enlisted_once(b: &mut dyn Backend) {
     let store = b.store();
     let counter = Counter::Campaign(campaign("c"), TargetState::Waiting);
     let enlisting = |score| enlist(&key("a"), &waiting(), score, "").moving(counter.clone(), 1);
@@ -164,7 +164,7 @@ pub async fn a_device_is_enlisted_once(b: &mut dyn Backend) {
     assert_eq!(read_one(&store, &key("a")).await, None);
 }
 
-pub async fn find_answers_each_device_in_order(b: &mut dyn Backend) {
+pub(crate) async fn find_answers_each_device_in_order(b: &mut dyn Backend) {
     let store = b.store();
     apply(&store, vec![enlist(&key("a"), &waiting(), 1, "x")]).await;
     apply(&store, vec![enlist(&key("b"), &waiting(), 2, "y")]).await;
@@ -178,7 +178,7 @@ pub async fn find_answers_each_device_in_order(b: &mut dyn Backend) {
     assert_eq!(none, []);
 }
 
-pub async fn first_takes_from_the_front_and_removes_nothing(b: &mut dyn Backend) {
+pub(crate) async fn first_takes_from_the_front_and_removes_nothing(b: &mut dyn Backend) {
     let store = b.store();
     let keys = keys(200);
     let items = (0..).zip(&keys).map(|(n, k)| enlist(k, &waiting(), -n, ""));
@@ -196,7 +196,7 @@ pub async fn first_takes_from_the_front_and_removes_nothing(b: &mut dyn Backend)
     assert_eq!(all.len(), 200);
 }
 
-pub async fn a_dropped_list_is_empty_and_the_counters_stay(b: &mut dyn Backend) {
+pub(crate) async fn a_dropped_list_is_empty_and_the_counters_stay(b: &mut dyn Backend) {
     let store = b.store();
     let (dropped, stays) = (waiting(), ListName::Waiting(campaign("c2")));
     let counter = Counter::Campaign(campaign("c"), TargetState::Waiting);
@@ -217,7 +217,7 @@ pub async fn a_dropped_list_is_empty_and_the_counters_stay(b: &mut dyn Backend) 
     assert_eq!(members_of(&store, &dropped, 100).await.len(), 1);
 }
 
-pub async fn lists_survive_a_crash(b: &mut dyn Backend) {
+pub(crate) async fn lists_survive_a_crash(b: &mut dyn Backend) {
     apply(&b.store(), vec![enlist(&key("a"), &waiting(), 4, "t")]).await;
     apply(&b.store(), vec![enlist(&key("b"), &waiting(), 5, "t")]).await;
     let first = b.store().members(&contoso(), &waiting(), None, 1).await;
@@ -235,7 +235,7 @@ pub async fn lists_survive_a_crash(b: &mut dyn Backend) {
     }
 }
 
-pub async fn members_refuse_a_cursor_of_another_kind(b: &mut dyn Backend) {
+pub(crate) async fn members_refuse_a_cursor_of_another_kind(b: &mut dyn Backend) {
     let store = b.store();
     apply(&store, vec![enlist(&key("a"), &waiting(), 4, "t")]).await;
     for cursor in ["", "garbage", "-", "zz99", "é"] {

@@ -3,6 +3,18 @@
 //! A file of cases belongs to a port. [`suite!`] makes one test of each case and backend, named `<backend>::<port>::<case>`.
 //! A backend implements [`backend::Backend`] and [`Start`] in a file under `backend/` and gets one line at the end of this file.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "servers are processes of their own and live in real time"
+)]
+#![allow(
+    clippy::await_holding_lock,
+    reason = "it keeps the tests of one server apart"
+)]
+#![allow(clippy::too_many_lines, reason = "a history reads from top to bottom")]
+#![allow(unreachable_pub, reason = "nobody else uses a test")]
+
 mod backend;
 mod documents;
 mod feed;
@@ -16,6 +28,7 @@ mod probe;
 mod queues;
 mod records;
 #[path = "../support/redis_server.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
 mod redis_server;
 mod shares;
 mod tally;
@@ -47,6 +60,7 @@ macro_rules! cases {
 macro_rules! suite {
     ($name:ident, $backend:ty) => {
         mod $name {
+            #[allow(unused_imports, reason = "a name may be whole or relative")]
             use super::*;
             cases!($backend, records:
                 read_answers_each_key_in_order

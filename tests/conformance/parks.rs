@@ -37,7 +37,7 @@ async fn ready_queues(b: &mut dyn Backend) -> HashSet<Queue> {
     ready.into_iter().map(|r| r.queue).collect()
 }
 
-pub async fn a_parked_queue_is_neither_ready_nor_claimable(b: &mut dyn Backend) {
+pub(crate) async fn a_parked_queue_is_neither_ready_nor_claimable(b: &mut dyn Backend) {
     let (store, queue) = (b.store(), flow_of("c", Lane::Bulk));
     fill_queues(b, std::slice::from_ref(&queue)).await;
 
@@ -52,7 +52,7 @@ pub async fn a_parked_queue_is_neither_ready_nor_claimable(b: &mut dyn Backend) 
     assert_eq!(page.items.len(), 1);
 }
 
-pub async fn what_comes_while_parked_stays_parked(b: &mut dyn Backend) {
+pub(crate) async fn what_comes_while_parked_stays_parked(b: &mut dyn Backend) {
     let (store, queue) = (b.store(), flow_of("c", Lane::Bulk));
     store.park(&only_campaign("c")).await.unwrap();
 
@@ -70,7 +70,7 @@ pub async fn what_comes_while_parked_stays_parked(b: &mut dyn Backend) {
     assert_eq!(claim(&store, &queue, 10).await.len(), 1);
 }
 
-pub async fn timer_lanes_are_never_parked(b: &mut dyn Backend) {
+pub(crate) async fn timer_lanes_are_never_parked(b: &mut dyn Backend) {
     let timers = [direct(Lane::Timer), flow_of("c", Lane::Timer)];
     fill_queues(b, &timers).await;
     b.store().park(&whole()).await.unwrap();
@@ -82,7 +82,7 @@ pub async fn timer_lanes_are_never_parked(b: &mut dyn Backend) {
     }
 }
 
-pub async fn a_selector_parks_its_own_flow_only(b: &mut dyn Backend) {
+pub(crate) async fn a_selector_parks_its_own_flow_only(b: &mut dyn Backend) {
     let parked = [flow_of("c", Lane::Bulk), flow_of("c", Lane::Repush)];
     let foreign = Queue {
         tenant: tenant("fabrikam"),
@@ -103,7 +103,7 @@ pub async fn a_selector_parks_its_own_flow_only(b: &mut dyn Backend) {
     assert_eq!(ready_queues(b).await, served[2..].iter().cloned().collect());
 }
 
-pub async fn selectors_are_taken_back_one_by_one(b: &mut dyn Backend) {
+pub(crate) async fn selectors_are_taken_back_one_by_one(b: &mut dyn Backend) {
     let queues = [flow_of("c", Lane::Bulk), direct(Lane::Bulk)];
     fill_queues(b, &queues).await;
     let store = b.store();
@@ -119,7 +119,7 @@ pub async fn selectors_are_taken_back_one_by_one(b: &mut dyn Backend) {
     assert_eq!(ready_queues(b).await, queues.into_iter().collect());
 }
 
-pub async fn what_was_claimed_before_a_park_may_still_be_settled(b: &mut dyn Backend) {
+pub(crate) async fn what_was_claimed_before_a_park_may_still_be_settled(b: &mut dyn Backend) {
     let (store, queue) = (b.store(), flow_of("c", Lane::Bulk));
     fill_queues(b, std::slice::from_ref(&queue)).await;
     let claimed = claim_one(&store, &queue).await;
@@ -133,7 +133,7 @@ pub async fn what_was_claimed_before_a_park_may_still_be_settled(b: &mut dyn Bac
     assert_eq!(claim_one(&store, &queue).await.stored, stored(2));
 }
 
-pub async fn a_lease_that_ends_while_parked_stays_parked(b: &mut dyn Backend) {
+pub(crate) async fn a_lease_that_ends_while_parked_stays_parked(b: &mut dyn Backend) {
     let (store, queue) = (b.store(), flow_of("c", Lane::Bulk));
     fill_queues(b, std::slice::from_ref(&queue)).await;
     claim_one(&store, &queue).await;
@@ -147,7 +147,7 @@ pub async fn a_lease_that_ends_while_parked_stays_parked(b: &mut dyn Backend) {
     claim_one(&store, &queue).await;
 }
 
-pub async fn a_park_survives_a_crash(b: &mut dyn Backend) {
+pub(crate) async fn a_park_survives_a_crash(b: &mut dyn Backend) {
     let queues = [flow_of("c", Lane::Bulk), direct(Lane::Bulk)];
     fill_queues(b, &queues).await;
     b.store().park(&only_campaign("c")).await.unwrap();

@@ -9,7 +9,7 @@ use reveille::{
 
 use crate::{backend::Backend, items::*};
 
-pub async fn a_settle_moves_the_push_to_its_next_place(b: &mut dyn Backend) {
+pub(crate) async fn a_settle_moves_the_push_to_its_next_place(b: &mut dyn Backend) {
     let (store, now) = (b.store(), b.now().await);
     let (first, next) = (direct(Lane::Bulk), direct(Lane::Repush));
     apply(&store, vec![create(&key("a"), 1).to(&first, now)]).await;
@@ -24,7 +24,7 @@ pub async fn a_settle_moves_the_push_to_its_next_place(b: &mut dyn Backend) {
     assert_eq!(claim(&store, &first, 1).await, vec![]);
 }
 
-pub async fn a_settle_to_nowhere_ends_the_turn(b: &mut dyn Backend) {
+pub(crate) async fn a_settle_to_nowhere_ends_the_turn(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;
     let claimed = claim_one(&store, &queue).await;
@@ -37,7 +37,7 @@ pub async fn a_settle_to_nowhere_ends_the_turn(b: &mut dyn Backend) {
     assert_eq!(read_one(&store, &key("a")).await, Some(stored(2)));
 }
 
-pub async fn a_settle_after_the_lease_has_ended_is_refused(b: &mut dyn Backend) {
+pub(crate) async fn a_settle_after_the_lease_has_ended_is_refused(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;
     let claimed = claim_one(&store, &queue).await;
@@ -49,7 +49,7 @@ pub async fn a_settle_after_the_lease_has_ended_is_refused(b: &mut dyn Backend) 
     assert_eq!(claim_one(&store, &queue).await.stored, stored(1));
 }
 
-pub async fn a_former_lease_is_refused_and_the_new_one_holds(b: &mut dyn Backend) {
+pub(crate) async fn a_former_lease_is_refused_and_the_new_one_holds(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;
     let former = claim_one(&store, &queue).await;
@@ -63,7 +63,7 @@ pub async fn a_former_lease_is_refused_and_the_new_one_holds(b: &mut dyn Backend
     assert_eq!(held, Committed::Done);
 }
 
-pub async fn a_lease_settles_once(b: &mut dyn Backend) {
+pub(crate) async fn a_lease_settles_once(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;
     let claimed = claim_one(&store, &queue).await;
@@ -76,7 +76,7 @@ pub async fn a_lease_settles_once(b: &mut dyn Backend) {
     assert_eq!(claim_one(&store, &queue).await.stored, stored(2));
 }
 
-pub async fn a_conflict_leaves_the_lease_alive(b: &mut dyn Backend) {
+pub(crate) async fn a_conflict_leaves_the_lease_alive(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;
     let claimed = claim_one(&store, &queue).await;
@@ -90,7 +90,7 @@ pub async fn a_conflict_leaves_the_lease_alive(b: &mut dyn Backend) {
     assert_eq!(fresh, Committed::Done);
 }
 
-pub async fn a_merge_keeps_the_lease_and_the_place(b: &mut dyn Backend) {
+pub(crate) async fn a_merge_keeps_the_lease_and_the_place(b: &mut dyn Backend) {
     let (store, now) = (b.store(), b.now().await);
     let (bulk, urgent) = (direct(Lane::Bulk), direct(Lane::Urgent));
     apply(&store, vec![create(&key("a"), 1).to(&bulk, now)]).await;
@@ -106,7 +106,7 @@ pub async fn a_merge_keeps_the_lease_and_the_place(b: &mut dyn Backend) {
     assert_eq!(claim_one(&store, &urgent).await.stored, stored(3));
 }
 
-pub async fn a_merged_push_is_due_again_when_its_lease_ends(b: &mut dyn Backend) {
+pub(crate) async fn a_merged_push_is_due_again_when_its_lease_ends(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Bulk));
     apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;
     claim_one(&store, &queue).await;
@@ -118,7 +118,7 @@ pub async fn a_merged_push_is_due_again_when_its_lease_ends(b: &mut dyn Backend)
     assert_eq!(claim_one(&store, &queue).await.stored, stored(2));
 }
 
-pub async fn a_cancel_takes_a_leased_push_away(b: &mut dyn Backend) {
+pub(crate) async fn a_cancel_takes_a_leased_push_away(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Bulk));
     apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;
     let claimed = claim_one(&store, &queue).await;
@@ -134,7 +134,7 @@ pub async fn a_cancel_takes_a_leased_push_away(b: &mut dyn Backend) {
     assert_eq!(store.census().await.unwrap(), vec![]);
 }
 
-pub async fn a_deleted_device_leaves_its_queue_and_lease(b: &mut dyn Backend) {
+pub(crate) async fn a_deleted_device_leaves_its_queue_and_lease(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Bulk));
     let both = [key("waiting"), key("leased")];
     apply(&store, vec![create(&both[1], 1).to(&queue, now)]).await;
@@ -153,7 +153,7 @@ pub async fn a_deleted_device_leaves_its_queue_and_lease(b: &mut dyn Backend) {
     assert_eq!(claim(&store, &queue, 2).await, vec![]);
 }
 
-pub async fn a_recreated_device_refuses_the_old_lease(b: &mut dyn Backend) {
+pub(crate) async fn a_recreated_device_refuses_the_old_lease(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Bulk));
     apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;
     let claimed = claim_one(&store, &queue).await;
@@ -166,7 +166,7 @@ pub async fn a_recreated_device_refuses_the_old_lease(b: &mut dyn Backend) {
     assert_eq!(claim_one(&store, &queue).await.stored, stored(1));
 }
 
-pub async fn a_move_without_lease_takes_effect_at_once(b: &mut dyn Backend) {
+pub(crate) async fn a_move_without_lease_takes_effect_at_once(b: &mut dyn Backend) {
     let (store, now) = (b.store(), b.now().await);
     let (bulk, urgent) = (direct(Lane::Bulk), direct(Lane::Urgent));
     apply(&store, vec![create(&key("a"), 1).to(&bulk, now)]).await;
@@ -178,7 +178,7 @@ pub async fn a_move_without_lease_takes_effect_at_once(b: &mut dyn Backend) {
     assert_eq!(claim_one(&store, &urgent).await.stored, stored(2));
 }
 
-pub async fn an_empty_placement_leaves_the_place_alone(b: &mut dyn Backend) {
+pub(crate) async fn an_empty_placement_leaves_the_place_alone(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Bulk));
     apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;
 
@@ -191,7 +191,7 @@ pub async fn an_empty_placement_leaves_the_place_alone(b: &mut dyn Backend) {
     apply(&store, vec![replace(&key("a"), 1, 2).under(&claimed.lease)]).await;
 }
 
-pub async fn a_keep_under_a_lease_moves_the_place(b: &mut dyn Backend) {
+pub(crate) async fn a_keep_under_a_lease_moves_the_place(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Bulk));
     apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;
     let claimed = claim_one(&store, &queue).await;
@@ -205,7 +205,7 @@ pub async fn a_keep_under_a_lease_moves_the_place(b: &mut dyn Backend) {
     assert_eq!(claim_one(&store, &queue).await.stored, stored(1));
 }
 
-pub async fn a_place_without_a_record_gives_nothing(b: &mut dyn Backend) {
+pub(crate) async fn a_place_without_a_record_gives_nothing(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Bulk));
     let nothing = item(&key("a"), Expect::Absent, Change::Keep);
     apply(&store, vec![nothing.to(&queue, now)]).await;
@@ -214,7 +214,7 @@ pub async fn a_place_without_a_record_gives_nothing(b: &mut dyn Backend) {
     assert_eq!(read_one(&store, &key("a")).await, None);
 }
 
-pub async fn due_times_are_kept_to_the_millisecond(b: &mut dyn Backend) {
+pub(crate) async fn due_times_are_kept_to_the_millisecond(b: &mut dyn Backend) {
     let (store, queue) = (b.store(), direct(Lane::Bulk));
     let at = b.now().await + Duration::from_micros(3_600_123_999);
     apply(&store, vec![create(&key("a"), 1).to(&queue, at)]).await;
@@ -224,7 +224,7 @@ pub async fn due_times_are_kept_to_the_millisecond(b: &mut dyn Backend) {
     assert_eq!(earliest.as_millisecond(), at.as_millisecond());
 }
 
-pub async fn a_lease_is_lost_when_its_claim_is_handed_back(b: &mut dyn Backend) {
+pub(crate) async fn a_lease_is_lost_when_its_claim_is_handed_back(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Bulk));
     apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;
     let claimed = claim_one(&store, &queue).await;
@@ -237,7 +237,7 @@ pub async fn a_lease_is_lost_when_its_claim_is_handed_back(b: &mut dyn Backend) 
     assert_eq!(answer, Committed::LeaseLost(Some(stored(1))));
 }
 
-pub async fn an_expired_lease_does_not_shield_the_place(b: &mut dyn Backend) {
+pub(crate) async fn an_expired_lease_does_not_shield_the_place(b: &mut dyn Backend) {
     let (store, now) = (b.store(), b.now().await);
     let (bulk, urgent) = (direct(Lane::Bulk), direct(Lane::Urgent));
     apply(&store, vec![create(&key("a"), 1).to(&bulk, now)]).await;

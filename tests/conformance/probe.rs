@@ -4,14 +4,14 @@ use reveille::ports::{error::StoreError, queues::Want, records::Urgency};
 
 use crate::{backend::Backend, items::*};
 
-pub async fn a_well_store_says_what_it_is(b: &mut dyn Backend) {
+pub(crate) async fn a_well_store_says_what_it_is(b: &mut dyn Backend) {
     let health = b.store().probe().await.unwrap();
 
     assert!(!health.description.is_empty() && !health.durability.is_empty());
     assert!(!health.description.contains('\n'));
 }
 
-pub async fn a_closed_store_is_unavailable(b: &mut dyn Backend) {
+pub(crate) async fn a_closed_store_is_unavailable(b: &mut dyn Backend) {
     let (store, queue) = (b.store(), direct(reveille::domain::queue::Lane::Normal));
     apply(&store, vec![create(&key("a"), 1)]).await;
 
@@ -37,7 +37,7 @@ pub async fn a_closed_store_is_unavailable(b: &mut dyn Backend) {
     }
 }
 
-pub async fn a_closed_store_keeps_everything(b: &mut dyn Backend) {
+pub(crate) async fn a_closed_store_keeps_everything(b: &mut dyn Backend) {
     apply(&b.store(), vec![create(&key("a"), 1)]).await;
     b.store().close().await.unwrap();
 

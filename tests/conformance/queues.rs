@@ -30,7 +30,7 @@ async fn open(store: &Arc<dyn Store>, keys: &[DeviceKey], queue: &Queue, at: Tim
     }
 }
 
-pub async fn claim_takes_each_entry_once(b: &mut dyn Backend) {
+pub(crate) async fn claim_takes_each_entry_once(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     let keys = keys(500);
     open(&store, &keys, &queue, now).await;
@@ -51,7 +51,7 @@ pub async fn claim_takes_each_entry_once(b: &mut dyn Backend) {
     assert_eq!(claim(&store, &queue, 256).await, vec![]);
 }
 
-pub async fn concurrent_claims_never_share_an_entry(b: &mut dyn Backend) {
+pub(crate) async fn concurrent_claims_never_share_an_entry(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     let keys = keys(400);
     open(&store, &keys, &queue, now).await;
@@ -67,7 +67,7 @@ pub async fn concurrent_claims_never_share_an_entry(b: &mut dyn Backend) {
     assert_eq!((taken.len(), distinct.len()), (400, 400));
 }
 
-pub async fn claim_takes_only_what_is_due_and_the_earliest_first(b: &mut dyn Backend) {
+pub(crate) async fn claim_takes_only_what_is_due_and_the_earliest_first(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     let (tick, day) = (b.tick(), std::time::Duration::from_secs(86_400));
     let items = vec![
@@ -90,7 +90,7 @@ pub async fn claim_takes_only_what_is_due_and_the_earliest_first(b: &mut dyn Bac
     assert_eq!(claim_one(&store, &queue).await.key, key("later"));
 }
 
-pub async fn claim_serves_each_want_up_to_its_limit(b: &mut dyn Backend) {
+pub(crate) async fn claim_serves_each_want_up_to_its_limit(b: &mut dyn Backend) {
     let (store, now) = (b.store(), b.now().await);
     let (urgent, bulk) = (direct(Lane::Urgent), flow_of("c", Lane::Bulk));
     let keys = keys(60);
@@ -112,7 +112,7 @@ pub async fn claim_serves_each_want_up_to_its_limit(b: &mut dyn Backend) {
     assert_eq!((of(&urgent), of(&bulk), taken.len()), (20, 10, 30));
 }
 
-pub async fn a_claim_carries_the_record_as_it_is_now(b: &mut dyn Backend) {
+pub(crate) async fn a_claim_carries_the_record_as_it_is_now(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     open(&store, &[key("a")], &queue, now).await;
     apply(
@@ -125,7 +125,7 @@ pub async fn a_claim_carries_the_record_as_it_is_now(b: &mut dyn Backend) {
     assert_eq!(claim_one(&store, &queue).await.stored, stored(3));
 }
 
-pub async fn an_ended_lease_makes_the_entry_due_again(b: &mut dyn Backend) {
+pub(crate) async fn an_ended_lease_makes_the_entry_due_again(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     open(&store, &keys(3), &queue, now).await;
     let former = claim(&store, &queue, 256).await;
@@ -139,7 +139,7 @@ pub async fn an_ended_lease_makes_the_entry_due_again(b: &mut dyn Backend) {
     assert_eq!(tokens.len(), 6);
 }
 
-pub async fn no_token_is_given_twice(b: &mut dyn Backend) {
+pub(crate) async fn no_token_is_given_twice(b: &mut dyn Backend) {
     let (now, queue) = (b.now().await, direct(Lane::Normal));
     open(&b.store(), &keys(100), &queue, now).await;
     let mut tokens = HashSet::new();
@@ -153,7 +153,7 @@ pub async fn no_token_is_given_twice(b: &mut dyn Backend) {
     }
 }
 
-pub async fn claims_of_a_crashed_broker_are_due_again(b: &mut dyn Backend) {
+pub(crate) async fn claims_of_a_crashed_broker_are_due_again(b: &mut dyn Backend) {
     let (now, queue) = (b.now().await, direct(Lane::Normal));
     open(&b.store(), &keys(10), &queue, now).await;
     let lost = claim(&b.store(), &queue, 4).await;
@@ -175,7 +175,7 @@ async fn ready_of(store: &Arc<dyn Store>, queue: &Queue) -> Option<Ready> {
     ready.into_iter().find(|r| r.queue == *queue)
 }
 
-pub async fn ready_tells_when_each_queue_is_due(b: &mut dyn Backend) {
+pub(crate) async fn ready_tells_when_each_queue_is_due(b: &mut dyn Backend) {
     let (store, now) = (b.store(), b.now().await);
     let (urgent, bulk) = (direct(Lane::Urgent), flow_of("c", Lane::Bulk));
     open(&store, &[key("a")], &urgent, now + b.tick() * 9).await;
@@ -197,7 +197,7 @@ pub async fn ready_tells_when_each_queue_is_due(b: &mut dyn Backend) {
     assert_eq!(found, wanted);
 }
 
-pub async fn a_claimed_entry_is_ready_when_its_lease_ends(b: &mut dyn Backend) {
+pub(crate) async fn a_claimed_entry_is_ready_when_its_lease_ends(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     open(&store, &[key("a")], &queue, now).await;
 
@@ -210,7 +210,7 @@ pub async fn a_claimed_entry_is_ready_when_its_lease_ends(b: &mut dyn Backend) {
     assert_eq!(ready_of(&store, &queue).await, None);
 }
 
-pub async fn census_counts_every_queue(b: &mut dyn Backend) {
+pub(crate) async fn census_counts_every_queue(b: &mut dyn Backend) {
     let (store, now) = (b.store(), b.now().await);
     let (timer, bulk) = (direct(Lane::Timer), flow_of("c", Lane::Bulk));
     let keys = keys(50);
@@ -226,7 +226,7 @@ pub async fn census_counts_every_queue(b: &mut dyn Backend) {
 
 // === hand back ===
 
-pub async fn what_is_handed_back_is_due_at_the_given_time(b: &mut dyn Backend) {
+pub(crate) async fn what_is_handed_back_is_due_at_the_given_time(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     open(&store, &keys(2), &queue, now).await;
     let taken = claim(&store, &queue, 2).await;
@@ -241,7 +241,7 @@ pub async fn what_is_handed_back_is_due_at_the_given_time(b: &mut dyn Backend) {
     assert_eq!(claim_one(&store, &queue).await.key, taken[1].key);
 }
 
-pub async fn what_is_not_held_any_more_is_not_handed_back(b: &mut dyn Backend) {
+pub(crate) async fn what_is_not_held_any_more_is_not_handed_back(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     open(&store, &[key("a"), key("b")], &queue, now).await;
     let former = claim(&store, &queue, 2).await;
@@ -261,7 +261,7 @@ pub async fn what_is_not_held_any_more_is_not_handed_back(b: &mut dyn Backend) {
 
 // === wakes ===
 
-pub async fn a_wake_tells_that_a_queue_is_due_earlier(b: &mut dyn Backend) {
+pub(crate) async fn a_wake_tells_that_a_queue_is_due_earlier(b: &mut dyn Backend) {
     let (store, now) = (b.store(), b.now().await);
     let (first, second) = (direct(Lane::Normal), direct(Lane::Urgent));
     let mut wakes = b.other().wakes();
@@ -279,7 +279,7 @@ pub async fn a_wake_tells_that_a_queue_is_due_earlier(b: &mut dyn Backend) {
     }
 }
 
-pub async fn a_hand_back_wakes(b: &mut dyn Backend) {
+pub(crate) async fn a_hand_back_wakes(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     open(&store, &[key("a")], &queue, now).await;
     let claimed = claim_one(&store, &queue).await;
@@ -293,7 +293,7 @@ pub async fn a_hand_back_wakes(b: &mut dyn Backend) {
     assert_eq!(wake.earliest.as_millisecond(), now.as_millisecond());
 }
 
-pub async fn nothing_wakes_without_a_change(b: &mut dyn Backend) {
+pub(crate) async fn nothing_wakes_without_a_change(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
     open(&store, &[key("a")], &queue, now).await;
     let mut wakes = store.wakes();
@@ -317,7 +317,7 @@ async fn browse_all(store: &Arc<dyn Store>, queue: &Queue, limit: usize) -> Hash
     found.into_iter().map(|(d, _)| d.to_string()).collect()
 }
 
-pub async fn browse_shows_a_queue_with_its_records(b: &mut dyn Backend) {
+pub(crate) async fn browse_shows_a_queue_with_its_records(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, flow_of("c", Lane::Bulk));
     let keys = keys(120);
     open(&store, &keys[..100], &queue, now).await;
@@ -332,7 +332,7 @@ pub async fn browse_shows_a_queue_with_its_records(b: &mut dyn Backend) {
     assert_eq!(browse_all(&store, &direct(Lane::Urgent), 7).await.len(), 0);
 }
 
-pub async fn browse_refuses_a_cursor_of_another_kind(b: &mut dyn Backend) {
+pub(crate) async fn browse_refuses_a_cursor_of_another_kind(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Bulk));
     open(&store, &[key("a")], &queue, now).await;
     for cursor in ["", "garbage", "-1", "99999999999999999999999"] {

@@ -23,7 +23,7 @@ use reveille::{
 
 use crate::{backend::Backend, items::*};
 
-pub async fn read_answers_each_key_in_order(b: &mut dyn Backend) {
+pub(crate) async fn read_answers_each_key_in_order(b: &mut dyn Backend) {
     let store = b.store();
     apply(&store, vec![create(&key("a"), 1), create(&key("b"), 2)]).await;
 
@@ -35,7 +35,7 @@ pub async fn read_answers_each_key_in_order(b: &mut dyn Backend) {
     assert_eq!(store.read(&[]).await.unwrap(), vec![]);
 }
 
-pub async fn records_come_back_byte_for_byte(b: &mut dyn Backend) {
+pub(crate) async fn records_come_back_byte_for_byte(b: &mut dyn Backend) {
     let store = b.store();
     let every_byte: Vec<u8> = (0..=255).collect();
     let contents = [
@@ -57,7 +57,7 @@ pub async fn records_come_back_byte_for_byte(b: &mut dyn Backend) {
     }
 }
 
-pub async fn names_never_run_into_each_other(b: &mut dyn Backend) {
+pub(crate) async fn names_never_run_into_each_other(b: &mut dyn Backend) {
     let store = b.store();
     let long = "x".repeat(128);
     let names = [
@@ -84,7 +84,7 @@ pub async fn names_never_run_into_each_other(b: &mut dyn Backend) {
     assert_eq!(store.read(&keys).await.unwrap(), wanted);
 }
 
-pub async fn the_largest_batch_is_taken_whole(b: &mut dyn Backend) {
+pub(crate) async fn the_largest_batch_is_taken_whole(b: &mut dyn Backend) {
     let store = b.store();
     let keys = keys(BATCH_MAX);
 
@@ -98,7 +98,7 @@ pub async fn the_largest_batch_is_taken_whole(b: &mut dyn Backend) {
     assert_eq!(commit(&store, vec![]).await, vec![]);
 }
 
-pub async fn absent_creates_once(b: &mut dyn Backend) {
+pub(crate) async fn absent_creates_once(b: &mut dyn Backend) {
     let store = b.store();
     apply(&store, vec![create(&key("a"), 1)]).await;
 
@@ -108,7 +108,7 @@ pub async fn absent_creates_once(b: &mut dyn Backend) {
     assert_eq!(read_one(&store, &key("a")).await, Some(stored(1)));
 }
 
-pub async fn a_revision_is_replaced_once(b: &mut dyn Backend) {
+pub(crate) async fn a_revision_is_replaced_once(b: &mut dyn Backend) {
     let store = b.store();
     apply(&store, vec![create(&key("a"), 1)]).await;
     apply(&store, vec![replace(&key("a"), 1, 2)]).await;
@@ -121,7 +121,7 @@ pub async fn a_revision_is_replaced_once(b: &mut dyn Backend) {
     assert_eq!(read_one(&store, &key("nobody")).await, None);
 }
 
-pub async fn a_deleted_device_never_matches_an_old_revision(b: &mut dyn Backend) {
+pub(crate) async fn a_deleted_device_never_matches_an_old_revision(b: &mut dyn Backend) {
     let store = b.store();
     apply(&store, vec![create(&key("a"), 1)]).await;
     apply(&store, vec![delete(&key("a"), 1)]).await;
@@ -135,7 +135,7 @@ pub async fn a_deleted_device_never_matches_an_old_revision(b: &mut dyn Backend)
     assert_eq!(late, Committed::Conflict(Some(stored(3))));
 }
 
-pub async fn a_refused_item_leaves_the_others_applied(b: &mut dyn Backend) {
+pub(crate) async fn a_refused_item_leaves_the_others_applied(b: &mut dyn Backend) {
     let store = b.store();
     apply(&store, vec![create(&key("b"), 1)]).await;
 
@@ -152,7 +152,7 @@ pub async fn a_refused_item_leaves_the_others_applied(b: &mut dyn Backend) {
     assert_eq!(found, [Some(stored(2)), Some(stored(1)), Some(stored(2))]);
 }
 
-pub async fn nothing_of_a_refused_item_is_applied(b: &mut dyn Backend) {
+pub(crate) async fn nothing_of_a_refused_item_is_applied(b: &mut dyn Backend) {
     let (store, now) = (b.store(), b.now().await);
     let (queue, list) = (direct(Lane::Urgent), ListName::Channels("dead"));
     apply(&store, vec![create(&key("a"), 1)]).await;
@@ -173,7 +173,7 @@ pub async fn nothing_of_a_refused_item_is_applied(b: &mut dyn Backend) {
     assert_eq!(events, []);
 }
 
-pub async fn a_second_item_of_one_device_conflicts(b: &mut dyn Backend) {
+pub(crate) async fn a_second_item_of_one_device_conflicts(b: &mut dyn Backend) {
     let store = b.store();
     let counter = Counter::Channels(ChannelKind::Live);
 
@@ -187,7 +187,7 @@ pub async fn a_second_item_of_one_device_conflicts(b: &mut dyn Backend) {
     assert_eq!(count(&store, &counter).await, 1);
 }
 
-pub async fn keep_moves_counters_and_leaves_the_record(b: &mut dyn Backend) {
+pub(crate) async fn keep_moves_counters_and_leaves_the_record(b: &mut dyn Backend) {
     let store = b.store();
     let counter = Counter::Closed("accepted");
     apply(&store, vec![create(&key("a"), 1)]).await;
@@ -200,7 +200,7 @@ pub async fn keep_moves_counters_and_leaves_the_record(b: &mut dyn Backend) {
     assert_eq!(count(&store, &counter).await, 3);
 }
 
-pub async fn one_of_many_concurrent_commits_wins(b: &mut dyn Backend) {
+pub(crate) async fn one_of_many_concurrent_commits_wins(b: &mut dyn Backend) {
     let store = b.store();
     let counter = Counter::Channels(ChannelKind::Live);
     apply(&store, vec![create(&key("a"), 1)]).await;
@@ -220,7 +220,7 @@ pub async fn one_of_many_concurrent_commits_wins(b: &mut dyn Backend) {
     }
 }
 
-pub async fn a_dropped_commit_is_applied_whole_or_not(b: &mut dyn Backend) {
+pub(crate) async fn a_dropped_commit_is_applied_whole_or_not(b: &mut dyn Backend) {
     let store = b.store();
     let counter = Counter::Channels(ChannelKind::Live);
     let keys = keys(64);
@@ -237,7 +237,7 @@ pub async fn a_dropped_commit_is_applied_whole_or_not(b: &mut dyn Backend) {
     assert_eq!(count(&store, &counter).await, there);
 }
 
-pub async fn what_was_acknowledged_survives_a_crash(b: &mut dyn Backend) {
+pub(crate) async fn what_was_acknowledged_survives_a_crash(b: &mut dyn Backend) {
     let (queue, now) = (direct(Lane::Normal), b.now().await);
     let keys = keys(300);
     let items = keys.iter().map(|k| create(k, 5).to(&queue, now));
@@ -270,7 +270,7 @@ async fn commit_fenced(
     store.commit(items, Urgency::Open, Some(fence)).await
 }
 
-pub async fn a_raised_fence_refuses_lower_epochs(b: &mut dyn Backend) {
+pub(crate) async fn a_raised_fence_refuses_lower_epochs(b: &mut dyn Backend) {
     let store = b.store();
     store
         .raise_fence(&fence("campaign:contoso:c", 5))
@@ -293,7 +293,7 @@ pub async fn a_raised_fence_refuses_lower_epochs(b: &mut dyn Backend) {
     }
 }
 
-pub async fn a_fence_survives_a_crash(b: &mut dyn Backend) {
+pub(crate) async fn a_fence_survives_a_crash(b: &mut dyn Backend) {
     b.store().raise_fence(&fence("f", 2)).await.unwrap();
 
     b.crash().await;
@@ -319,7 +319,7 @@ async fn scan_all(
         .collect()
 }
 
-pub async fn scan_finds_the_devices_of_the_tenant(b: &mut dyn Backend) {
+pub(crate) async fn scan_finds_the_devices_of_the_tenant(b: &mut dyn Backend) {
     let store = b.store();
     let keys = keys(700);
     apply(&store, keys.iter().map(|k| create(k, 1)).collect()).await;
@@ -334,7 +334,7 @@ pub async fn scan_finds_the_devices_of_the_tenant(b: &mut dyn Backend) {
     assert_eq!(scan_all(&store, &tenant("nobody"), 10).await.len(), 0);
 }
 
-pub async fn scan_finds_what_stays_while_others_come_and_go(b: &mut dyn Backend) {
+pub(crate) async fn scan_finds_what_stays_while_others_come_and_go(b: &mut dyn Backend) {
     let store = b.store();
     let keys = keys(300);
     apply(&store, keys.iter().map(|k| create(k, 1)).collect()).await;
@@ -358,7 +358,7 @@ pub async fn scan_finds_what_stays_while_others_come_and_go(b: &mut dyn Backend)
     }
 }
 
-pub async fn scan_refuses_a_cursor_of_another_kind(b: &mut dyn Backend) {
+pub(crate) async fn scan_refuses_a_cursor_of_another_kind(b: &mut dyn Backend) {
     let store = b.store();
     apply(&store, vec![create(&key("a"), 1)]).await;
     for cursor in ["", "garbage", "-1", "99999999999999999999999", "é"] {
@@ -372,7 +372,7 @@ pub async fn scan_refuses_a_cursor_of_another_kind(b: &mut dyn Backend) {
 
 // === room ===
 
-pub async fn a_full_store_refuses_new_work_and_still_settles(b: &mut dyn Backend) {
+pub(crate) async fn a_full_store_refuses_new_work_and_still_settles(b: &mut dyn Backend) {
     let (queue, now) = (direct(Lane::Normal), b.now().await);
     apply(&b.store(), vec![create(&key("a"), 1).to(&queue, now)]).await;
     b.fill().await;

@@ -34,7 +34,7 @@ async fn renew(
     shares.iter().map(|s| s.per_second).collect()
 }
 
-pub async fn a_single_broker_gets_what_it_can_use(b: &mut dyn Backend) {
+pub(crate) async fn a_single_broker_gets_what_it_can_use(b: &mut dyn Backend) {
     let requests = [request("busy", 100.0, 900.0), request("calm", 100.0, 20.0)];
 
     let rates = renew(&b.store(), "one", &requests, b.tick() * 20).await;
@@ -45,7 +45,7 @@ pub async fn a_single_broker_gets_what_it_can_use(b: &mut dyn Backend) {
     assert_eq!(none, vec![]);
 }
 
-pub async fn live_shares_never_exceed_the_pace(b: &mut dyn Backend) {
+pub(crate) async fn live_shares_never_exceed_the_pace(b: &mut dyn Backend) {
     let (store, other, term) = (b.store(), b.other(), b.tick() * 40);
     let brokers = [(&store, "one"), (&other, "two"), (&store, "three")];
     let mut live = [0.0; 3];
@@ -58,7 +58,7 @@ pub async fn live_shares_never_exceed_the_pace(b: &mut dyn Backend) {
     }
 }
 
-pub async fn every_broker_gets_a_part_in_time(b: &mut dyn Backend) {
+pub(crate) async fn every_broker_gets_a_part_in_time(b: &mut dyn Backend) {
     let (store, other, term) = (b.store(), b.other(), b.tick() * 4);
     let asked = [request("app", 100.0, 900.0)];
     let mut rates = [0.0; 2];
@@ -71,7 +71,7 @@ pub async fn every_broker_gets_a_part_in_time(b: &mut dyn Backend) {
     assert!(rates[0] >= 20.0 && rates[1] >= 20.0, "{rates:?}");
 }
 
-pub async fn a_share_is_free_again_after_its_term(b: &mut dyn Backend) {
+pub(crate) async fn a_share_is_free_again_after_its_term(b: &mut dyn Backend) {
     let (store, term) = (b.store(), b.tick() * 4);
     let asked = [request("app", 100.0, 100.0)];
     renew(&store, "gone", &asked, term).await;
@@ -88,7 +88,7 @@ pub async fn a_share_is_free_again_after_its_term(b: &mut dyn Backend) {
     assert!((alone - 100.0).abs() < 1.0, "{alone}");
 }
 
-pub async fn the_lowest_pace_counts(b: &mut dyn Backend) {
+pub(crate) async fn the_lowest_pace_counts(b: &mut dyn Backend) {
     let (store, other, term) = (b.store(), b.other(), b.tick() * 4);
     for _ in 0..3 {
         renew(&store, "one", &[request("app", 100.0, 900.0)], term).await;

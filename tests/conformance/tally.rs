@@ -20,7 +20,7 @@ async fn nonzero(store: &Arc<dyn Store>, name: &str, prefix: &str) -> BTreeMap<S
     all
 }
 
-pub async fn counters_are_read_by_prefix(b: &mut dyn Backend) {
+pub(crate) async fn counters_are_read_by_prefix(b: &mut dyn Backend) {
     let store = b.store();
     let moving = create(&key("a"), 1)
         .moving(Counter::Channels(ChannelKind::Live), 5)
@@ -51,7 +51,7 @@ pub async fn counters_are_read_by_prefix(b: &mut dyn Backend) {
     assert_eq!(nonzero(&store, "nobody", "").await, of(&[]));
 }
 
-pub async fn concurrent_moves_add_up(b: &mut dyn Backend) {
+pub(crate) async fn concurrent_moves_add_up(b: &mut dyn Backend) {
     let store = b.store();
     let live = Counter::Channels(ChannelKind::Live);
     let commits = (0..50).map(|round| {
@@ -70,7 +70,7 @@ pub async fn concurrent_moves_add_up(b: &mut dyn Backend) {
     assert_eq!(count(&store, &live).await, 1_000);
 }
 
-pub async fn what_moves_together_is_seen_together(b: &mut dyn Backend) {
+pub(crate) async fn what_moves_together_is_seen_together(b: &mut dyn Backend) {
     let (store, reader) = (b.store(), b.other());
     let waiting = Counter::Campaign(campaign("c"), TargetState::Waiting);
     let open = Counter::Campaign(campaign("c"), TargetState::Open);
@@ -93,7 +93,7 @@ pub async fn what_moves_together_is_seen_together(b: &mut dyn Backend) {
     join(moving, reading).await;
 }
 
-pub async fn dropped_counters_are_forgotten_by_prefix(b: &mut dyn Backend) {
+pub(crate) async fn dropped_counters_are_forgotten_by_prefix(b: &mut dyn Backend) {
     let store = b.store();
     let moving = create(&key("a"), 1)
         .moving(Counter::Campaign(campaign("c"), TargetState::Open), 1)
@@ -109,7 +109,7 @@ pub async fn dropped_counters_are_forgotten_by_prefix(b: &mut dyn Backend) {
     assert_eq!(left, BTreeMap::from([("campaign.c2.open".to_owned(), 4)]));
 }
 
-pub async fn counters_survive_a_crash(b: &mut dyn Backend) {
+pub(crate) async fn counters_survive_a_crash(b: &mut dyn Backend) {
     let (store, live) = (b.store(), Counter::Channels(ChannelKind::Live));
     let dead = Counter::Channels(ChannelKind::Dead);
     let items = keys(100);

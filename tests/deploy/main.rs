@@ -1,8 +1,23 @@
 //! What operators deploy: rules, alerts, runbooks, dashboards, image, stack and unit, held to the programs that read them and
 //! to the metrics that the broker really has.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "processes of their own live in real time"
+)]
+#![allow(clippy::too_many_lines, reason = "a story reads from top to bottom")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(unreachable_pub, reason = "nobody else uses a test")]
+
 mod catalogue;
 mod expressions;
+mod live;
 mod packaging;
+#[allow(
+    dead_code,
+    reason = "shared with the end-to-end tests, which use all of it"
+)]
+#[path = "../e2e/rig.rs"]
+mod rig;
 mod rules;
 mod tools;

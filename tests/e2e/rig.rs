@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use reqwest::{Certificate, Method};
 use reveille::sandbox::{AppSpec, Behaviour, FleetConfig, Sandbox, SandboxConfig};
 use serde_json::Value;
 
@@ -16,6 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The app and tenant of every test.
 pub(crate) const TENANT: &str = "contoso";
 
+/// How every access token and every channel token of the sandbox begins.
+const ACCESS_TOKEN: &str = "EwAAAA";
+const CHANNEL_TOKEN: &str = "AwYAAA";
+
 /// A sandbox, a store's folder, and a broker that may be killed and started again.
 pub(crate) struct Rig {
     pub(crate) sandbox: Sandbox,
@@ -23,15 +28,21 @@ pub(crate) struct Rig {
     port: u16,
     broker: Option<Child>,
     pub(crate) http: reqwest::Client,
+    /// Where the first app's secret is, as the configuration says it.
+    pub(crate) secret: String,
     /// Added to the configuration file as it is.
     pub(crate) extra: String,
+    /// Added to the broker's environment.
+    pub(crate) env: Vec<(&'static str, String)>,
 }
 
 impl Drop for Rig {
     fn drop(&mut self) {
         self.kill();
-        if std::thread::panicking() {
-            let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        if !std::thread::panicking() {
+            self.assert_discreet(&log);
+        } else {
             let tail: Vec<&str> = log.lines().rev().take(40).collect();
             eprintln!("--- the broker's last words ---");
             tail.iter().rev().for_each(|line| eprintln!("{line}"));
@@ -47,19 +58,21 @@ fn free_port() -> u16 {
 impl Rig {
     /// A sandbox with `devices`, whose woken devices check in at the broker.
     pub(crate) fn new(devices: u32, behaviour: Behaviour) -> Self {
-        let port = free_port();
-        let app = AppSpec::new(TENANT).unwrap();
-        let fleet = FleetConfig {
-            url: format!("http://127.0.0.1:{port}"),
-            key: None,
-        };
-        let config = SandboxConfig {
+        Self::of(SandboxConfig {
             devices,
             behaviour,
-            apps: vec![app],
-            fleet: Some(fleet),
             ..SandboxConfig::default()
-        };
+        })
+    }
+
+    /// A sandbox as `config` has it, with the app of every test in front.
+    pub(crate) fn of(mut config: SandboxConfig) -> Self {
+        let port = free_port();
+        config.apps.insert(0, AppSpec::new(TENANT).unwrap());
+        config.fleet = Some(FleetConfig {
+            url: format!("http://127.0.0.1:{port}"),
+            key: None,
+        });
         Self {
             sandbox: Sandbox::start(&config).unwrap(),
             dir: tempfile::tempdir().unwrap(),
@@ -69,8 +82,20 @@ impl Rig {
                 .timeout(PATIENCE)
                 .build()
                 .unwrap(),
+            secret: "secret_env = \"E2E_WNS_SECRET\"".to_owned(),
             extra: String::new(),
+            env: Vec::new(),
         }
+    }
+
+    /// No log of any test may hold what gives power over devices.
+    fn assert_discreet(&self, log: &str) {
+        let secrets = self.sandbox.credentials(TENANT).unwrap().secrets;
+        let found = [ACCESS_TOKEN, CHANNEL_TOKEN]
+            .into_iter()
+            .chain(secrets.iter().map(String::as_str))
+            .find_map(|secret| log.lines().find(|line| line.contains(secret)));
+        assert_eq!(found, None, "the log holds a secret");
     }
 
     fn log(&self) -> PathBuf {
@@ -100,7 +125,7 @@ ca_file = "{ca}"
 id = "{TENANT}"
 pfn = "{pfn}"
 package_sid = "{sid}"
-secret_env = "E2E_WNS_SECRET"
+{secret}
 token_url = "{token_url}"
 [apps.pace]
 start_per_second = 100000
@@ -114,25 +139,50 @@ ceiling_per_second = 100000
             pfn = login.pfn,
             sid = login.package_sid,
             token_url = login.token_url,
+            secret = self.secret,
             extra = self.extra,
         );
         fs::write(&path, text).unwrap();
         path
     }
 
+    /// The command with its environment.
+    pub(crate) fn command(&self, name: &str) -> Command {
+        let secret = self.sandbox.credentials(TENANT).unwrap().secrets.remove(0);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reveille"));
+        command
+            .arg(name)
+            .arg("--config")
+            .arg(self.configure())
+            .env("E2E_WNS_SECRET", secret)
+            .envs(self.env.iter().cloned())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command that must end by itself; gives its exit code and what it said on standard output and error.
+    pub(crate) async fn ends(&self, name: &str, args: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = tokio::process::Command::from(self.command(name));
+        let ended = command.args(args).kill_on_drop(true).output();
+        let ended = tokio::time::timeout(PATIENCE, ended).await;
+        let output = ended.expect("the command ends by itself").unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
     /// Starts the broker without waiting for it.
     pub(crate) fn spawn(&mut self) {
-        let secret = self.sandbox.credentials(TENANT).unwrap().secrets.remove(0);
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.log())
             .unwrap();
-        let broker = Command::new(env!("CARGO_BIN_EXE_reveille"))
-            .arg("serve")
-            .arg("--config")
-            .arg(self.configure())
-            .env("E2E_WNS_SECRET", secret)
+        let broker = self
+            .command("serve")
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -166,14 +216,45 @@ ceiling_per_second = 100000
         }
     }
 
-    /// Sends a signal by name and waits for the end; gives the exit code.
-    pub(crate) fn stop(&mut self, signal: &str) -> Option<i32> {
-        let mut broker = self.broker.take().expect("the broker runs");
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
-            .args([signal, &broker.id().to_string()])
+            .args([signal, &self.pid().to_string()])
             .status();
         assert!(sent.unwrap().success());
-        broker.wait().unwrap().code()
+    }
+
+    /// Waits for the broker's end; gives the exit code.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let mut code = None;
+        let broker = self.broker.as_mut().expect("the broker runs");
+        until("the broker ends", async || {
+            code = broker.try_wait().unwrap();
+            code.is_some()
+        })
+        .await;
+        self.broker = None;
+        code.and_then(|status| status.code())
+    }
+
+    /// What the broker has logged.
+    pub(crate) fn logged(&self) -> String {
+        fs::read_to_string(self.log()).unwrap()
+    }
+
+    /// Calls the sandbox's control API.
+    pub(crate) async fn control(&self, method: Method, path: &str, body: Value) {
+        let authority = Certificate::from_pem(self.sandbox.ca_pem().as_bytes()).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([authority]);
+        let url = format!("https://{}/sandbox/v1/{path}", self.sandbox.host());
+        let request = client.build().unwrap().request(method, url);
+        let answer = request.body(body.to_string()).send().await.unwrap();
+        let status = answer.status();
+        assert!(
+            status.is_success(),
+            "{path}: {}",
+            answer.text().await.unwrap()
+        );
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
@@ -194,27 +275,41 @@ ceiling_per_second = 100000
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Registers every device of the sandbox.
+    /// Registers every device of the sandbox's first app.
     pub(crate) async fn register_all(&self) {
-        let mut lines = String::new();
-        for (device, uri) in self.sandbox.channels(TENANT) {
+        self.register(TENANT).await;
+    }
+
+    /// Registers every device of an app with the tenant of its name.
+    pub(crate) async fn register(&self, app: &str) {
+        let (mut lines, mut devices) = (String::new(), 0);
+        for (device, uri) in self.sandbox.channels(app) {
             writeln!(lines, "{{\"device\":\"{device}\",\"uri\":\"{uri}\"}}").unwrap();
+            devices += 1;
         }
-        let devices = self.sandbox.ledger().devices.total;
-        let answer = self
-            .post_lines(&format!("/v1/tenants/{TENANT}/channels"), lines)
-            .await;
+        let path = format!("/v1/tenants/{app}/channels");
+        let answer = self.post_lines(&path, lines).await;
         assert_eq!(answer["registered"], devices, "{answer}");
     }
 
-    /// Opens a push for every device of the sandbox.
+    /// Opens a push for every device of the sandbox's first app.
     pub(crate) async fn push_all(&self, query: &str) -> Value {
+        self.push(TENANT, query).await
+    }
+
+    /// Opens a push for every device of an app.
+    pub(crate) async fn push(&self, app: &str, query: &str) -> Value {
         let mut lines = String::new();
-        for (device, _) in self.sandbox.channels(TENANT) {
+        for (device, _) in self.sandbox.channels(app) {
             writeln!(lines, "{{\"device\":\"{device}\"}}").unwrap();
         }
-        self.post_lines(&format!("/v1/tenants/{TENANT}/pushes?{query}"), lines)
+        self.post_lines(&format!("/v1/tenants/{app}/pushes?{query}"), lines)
             .await
+    }
+
+    /// How many devices of the first app WNS has taken a notification for.
+    pub(crate) fn reached(&self) -> u64 {
+        self.sandbox.ledger().apps[0].accepted
     }
 
     /// How many pushes are open, by the store's counters.

@@ -42,6 +42,7 @@ fn record(number: usize, open: bool) -> DeviceRecord {
         phase: Phase::Waiting,
         held: false,
         attempts_before: 0,
+        wave: 0,
         reason: None,
     };
     let push = Push {

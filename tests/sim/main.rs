@@ -1,5 +1,8 @@
 //! The real actors on paused time, with a WNS and a token endpoint that follow a script.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(unreachable_pub, reason = "nobody else uses a test")]
+
 mod store;
 mod world;
 
@@ -407,7 +410,8 @@ fn tokens_are_renewed_once_a_life() {
         tokio::time::sleep(HOUR).await;
 
         let fetches = world.tokens[0].fetches.lock().unwrap().len();
-        assert!((24..=26).contains(&fetches), "{fetches}");
+        // The first one, and one ahead of its end.
+        assert_eq!(fetches, 2);
     });
 }
 

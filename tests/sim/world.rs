@@ -306,7 +306,6 @@ pub(crate) struct World {
     pub(crate) wns: Rc<ScriptedWns>,
     pub(crate) tokens: Vec<Arc<ScriptedTokens>>,
     pub(crate) actors: ActorSet,
-    pub(crate) deaths: Arc<Deaths>,
     pub(crate) rules: Rules,
 }
 
@@ -363,7 +362,6 @@ impl World {
             wns,
             tokens,
             actors,
-            deaths,
             rules,
         };
         tokio::time::sleep(Duration::from_secs(1)).await;

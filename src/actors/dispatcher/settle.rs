@@ -13,6 +13,7 @@ use crate::{
     actors::broker::Broker,
     domain::{
         ask::CloseReason,
+        event::EventKind,
         id::DeviceKey,
         item::Lease,
         record::DeviceRecord,
@@ -80,6 +81,10 @@ async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<(), StoreError
     };
     let closed = edit(&*broker.store, edits.collect(), Urgency::Settle, decide).await?;
     for (settled, closed) in batch.iter().zip(closed) {
+        let (closed, told) = closed;
+        for kind in told {
+            broker.telemetry.feed_written(kind, 1);
+        }
         for reason in closed {
             let tenant = broker.telemetry.tenant(&settled.claim.key.tenant);
             broker.telemetry.asks_closed(&tenant, reason, 1);
@@ -92,10 +97,10 @@ fn decide(
     step: &Step<'_>,
     (job, lease): &(Rc<Job>, Lease),
     record: Option<DeviceRecord>,
-) -> Decision<Vec<CloseReason>> {
+) -> Decision<(Vec<CloseReason>, Vec<EventKind>)> {
     // The device was deleted meanwhile, and its asks with it.
     let Some(mut record) = record else {
-        return Decision::Leave(Vec::new());
+        return Decision::Leave((Vec::new(), Vec::new()));
     };
     let effects: Effects = match &**job {
         Job::Review { wave } => review(step, &mut record, &lease.queue, *wave).1,
@@ -106,7 +111,8 @@ fn decide(
         .iter()
         .map(|closed| closed.ask.reason)
         .collect();
-    Decision::Commit(Some(record), effects, closed)
+    let told = effects.events.iter().map(|event| event.kind).collect();
+    Decision::Commit(Some(record), effects, (closed, told))
 }
 
 /// Gives claims back. If the store does not take them, their leases end by themselves.

@@ -62,6 +62,7 @@ pub(super) struct Work {
 
 /// What is to be committed for a claim.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are attempts")]
 pub(super) enum Job {
     /// What looking at it changes; with a wave no suspect is confirmed.
     Review {
@@ -73,6 +74,7 @@ pub(super) enum Job {
 }
 
 /// What becomes of a claim at first sight.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are sent")]
 pub(super) enum Sorted {
     /// It is to be sent.
     Send(Lane, Work),

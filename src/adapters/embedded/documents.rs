@@ -9,11 +9,12 @@ use tokio::sync::watch;
 use super::{
     EmbeddedStore,
     clock::Moment,
+    errors::{damaged, side_failed},
     fetch::off_thread,
+    jobs::Stage,
     ops::Op,
     records::{PAGE_MAX, unknown_cursor},
     side::{Kept, Side, expiry_key, kept},
-    writer::{Stage, damaged, side_failed},
 };
 use crate::ports::{
     documents::{Document, Documents, Precondition, Put},

@@ -93,11 +93,6 @@ impl DueOrder {
         &self.waiting(id).name
     }
 
-    /// The queue itself.
-    pub(super) fn queue(&self, id: QueueId) -> &Queue {
-        &self.waiting(id).queue
-    }
-
     pub(super) fn is_parked(&self, id: QueueId) -> bool {
         self.waiting(id).parked
     }

@@ -8,11 +8,11 @@ use tokio::sync::watch;
 use super::{
     EmbeddedStore,
     bytes::{Bytes, Malformed},
+    errors::{damaged, side_failed},
     fetch::off_thread,
     ops::Op,
     side::{Side, block_head, feed_key, number_of},
     state::FeedEnds,
-    writer::{damaged, side_failed},
 };
 use crate::{
     domain::{event::Event, id::TenantId},

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use super::{
     EmbeddedStore,
     batch::list_text,
+    errors::{damaged, side_failed},
     fetch::off_thread,
     ops::Op,
     records::{PAGE_MAX, unknown_cursor},
     side::{Side, list_prefix, member_key, order_key, score_from, score_of},
-    writer::{damaged, side_failed},
 };
 use crate::{
     domain::id::{DeviceId, TenantId},

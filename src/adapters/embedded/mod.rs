@@ -2,20 +2,23 @@
 //!
 //! A log takes every change in the order it becomes true, with one fsync for all that wait; records are read out of it again.
 //! In memory are a hundred bytes a device: where its record stands, its revision and its turn. Lists, events and documents go
-//! aside into an ordered key-value store that repeats the log after a crash. `docs/store.md` says why, with figures.
+//! aside into an ordered key-value store that repeats the log after a crash.
 //!
 //! One process at a time uses a folder. Whatever was acknowledged survives `kill -9` and, as far as the disk keeps its word on
 //! fsync, a power cut.
 
 mod batch;
 mod bytes;
+mod claims;
 mod clock;
 mod compaction;
 mod devices;
 mod documents;
 mod due;
+mod errors;
 mod feed;
 mod fetch;
+mod jobs;
 mod leases;
 mod lists;
 mod log;
@@ -48,11 +51,11 @@ pub use open::OpenError;
 
 use self::{
     clock::Moment,
+    jobs::{Answer, ChangeJob, Job, Stage},
     ops::Op,
     shares::Portions,
     side::Side,
     state::State,
-    writer::{ChangeJob, Job, Stage},
 };
 use crate::ports::{clock::Clock, error::StoreError, queues::Wake, records::Urgency};
 
@@ -231,7 +234,7 @@ impl EmbeddedStore {
                     .send(staged.and_then(|told| flushed.map(|()| told)))
                     .ok();
             };
-            Box::new(answer) as writer::Answer
+            Box::new(answer) as Answer
         };
         let job = ChangeJob {
             name,

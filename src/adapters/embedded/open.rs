@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     EmbeddedOptions, EmbeddedStore, JOBS_MAX, Shared, WAKES_MAX,
     clock::{Moment, QueueClock},
+    jobs::Job,
     log::{Frame, Log, LogError},
     ops::Op,
     room::Room,
@@ -190,7 +191,7 @@ enum Start {
     Store(StoreError),
 }
 
-fn start(parts: Parts) -> Result<mpsc::Sender<super::Job>, Start> {
+fn start(parts: Parts) -> Result<mpsc::Sender<Job>, Start> {
     let moment = parts.shared.moment();
     let mut writer = Writer::new(parts, moment);
     writer.note_opening().map_err(Start::Store)?;

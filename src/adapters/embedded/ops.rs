@@ -1,8 +1,13 @@
 //! The changes that the log is made of: the state of the store is what they add up to, live and after a restart.
 
-use xxhash_rust::xxh3::xxh3_64;
+mod fields;
 
 use super::bytes::{Bytes, Malformed, Put};
+use fields::{
+    read_key, read_place, read_record, write_key, write_place, write_record, write_texts,
+};
+
+pub(super) use fields::record_checksum;
 
 /// Bytes that stand between the place of a record in a segment and its content.
 pub(super) const RECORD_CHECKSUM_BYTES: usize = 4;
@@ -115,9 +120,6 @@ pub(super) enum Op<'a> {
     /// The store was opened for the n-th time.
     Opened { times: u64 },
 }
-
-const NO_PLACE: u8 = 0;
-const PLACE: u8 = 1;
 
 impl<'a> Op<'a> {
     /// Appends the change to a frame.
@@ -334,176 +336,5 @@ impl<'a> Op<'a> {
     }
 }
 
-/// The short checksum that stands before the bytes of a record.
-pub(super) fn record_checksum(bytes: &[u8]) -> [u8; RECORD_CHECKSUM_BYTES] {
-    let [a, b, c, d, ..] = xxh3_64(bytes).to_le_bytes();
-    [a, b, c, d]
-}
-
-fn write_texts(out: &mut Vec<u8>, texts: &[&str]) {
-    for text in texts {
-        out.put_text(text);
-    }
-}
-
-fn write_key(out: &mut Vec<u8>, key: Key<'_>) {
-    write_texts(out, &[key.tenant, key.device]);
-}
-
-fn write_place(out: &mut Vec<u8>, place: Option<Place<'_>>) {
-    let Some(place) = place else {
-        return out.put_u8(NO_PLACE);
-    };
-    out.put_u8(PLACE);
-    out.put_text(place.queue);
-    out.put_i64(place.due_ms);
-}
-
-fn write_record(out: &mut Vec<u8>, record: &Record<'_>) {
-    write_key(out, record.key);
-    out.put_u32(record.revision);
-    write_place(out, record.place);
-    out.put_u8(record.settles.into());
-    let length = u32::try_from(record.bytes.len()).expect("a frame is far shorter than 4 GiB");
-    out.put_u32(length);
-    out.extend_from_slice(&record_checksum(record.bytes));
-    out.extend_from_slice(record.bytes);
-}
-
-fn read_key<'a>(from: &mut Bytes<'a>) -> Result<Key<'a>, Malformed> {
-    let (tenant, device) = (from.text()?, from.text()?);
-    Ok(Key { tenant, device })
-}
-
-fn read_place<'a>(from: &mut Bytes<'a>) -> Result<Option<Place<'a>>, Malformed> {
-    match from.u8()? {
-        NO_PLACE => Ok(None),
-        PLACE => {
-            let (queue, due_ms) = (from.text()?, from.i64()?);
-            Ok(Some(Place { queue, due_ms }))
-        }
-        _ => Err(Malformed),
-    }
-}
-
-fn read_record<'a>(from: &mut Bytes<'a>) -> Result<Record<'a>, Malformed> {
-    let (key, revision) = (read_key(from)?, from.u32()?);
-    let (place, settles) = (read_place(from)?, from.u8()? != 0);
-    let length = usize::try_from(from.u32()?).map_err(|_| Malformed)?;
-    let at = from.at();
-    from.take(RECORD_CHECKSUM_BYTES)?;
-    let bytes = from.take(length)?;
-    Ok(Record {
-        key,
-        revision,
-        place,
-        settles,
-        bytes,
-        at,
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_change_is_read_as_it_was_written() {
-        let (tenant, device) = ("contoso", "d1");
-        let key = Key { tenant, device };
-        let (queue, due_ms) = ("contoso:bulk:direct", -5);
-        let place = Some(Place { queue, due_ms });
-        let record = Record {
-            key,
-            revision: 7,
-            place,
-            settles: true,
-            bytes: b"x\0y",
-            at: 0,
-        };
-        let ops = [
-            Op::Checkpoint,
-            Op::Record(record),
-            Op::Moved(Record {
-                place: None,
-                ..record
-            }),
-            Op::Delete(key),
-            Op::Place {
-                key,
-                place,
-                settles: false,
-            },
-            Op::Count {
-                tenant,
-                name: "channels.live",
-                by: -3,
-            },
-            Op::DropCounters { tenant, prefix: "" },
-            Op::ListPut {
-                tenant,
-                list: "waiting/c",
-                device,
-                score: i64::MIN,
-                text: "t",
-            },
-            Op::ListRemove {
-                tenant,
-                list: "waiting/c",
-                device,
-            },
-            Op::Events {
-                tenant,
-                first: 9,
-                count: 1,
-                at_ms: 5,
-                texts: b"\x01\0\0\0{",
-            },
-            Op::FeedEnds {
-                tenant,
-                oldest: 4,
-                next: 10,
-            },
-            Op::Document {
-                name: "a/b",
-                version: 2,
-                expires_ms: 0,
-                bytes: b"",
-            },
-            Op::DocumentGone { name: "a/b" },
-            Op::Fence {
-                name: "f",
-                epoch: u64::MAX,
-            },
-            Op::Lease {
-                name: "l",
-                owner: "o",
-                epoch: 1,
-            },
-            Op::Park {
-                tenant,
-                flow: "",
-                parked: true,
-            },
-            Op::Correction { ms: 3_600_000 },
-            Op::Opened { times: 3 },
-        ];
-        let mut out = Vec::new();
-        for op in &ops {
-            op.write(&mut out);
-        }
-
-        let mut bytes = Bytes::new(&out);
-        for op in ops {
-            let mut read = Op::read(&mut bytes).unwrap();
-            if let Op::Record(record) | Op::Moved(record) = &mut read {
-                let content = record.at + RECORD_CHECKSUM_BYTES;
-                assert_eq!(&out[record.at..content], record_checksum(b"x\0y"));
-                assert_eq!(&out[content..content + 3], b"x\0y");
-                record.at = 0;
-            }
-            assert_eq!(read, op);
-        }
-        assert!(bytes.is_empty());
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use super::{EmbeddedStore, closed, segment::SCHEMA, writer::Job};
+use super::{EmbeddedStore, closed, jobs::Job, segment::SCHEMA};
 use crate::ports::{
     error::{Probe, StoreError, StoreHealth},
     records::Urgency,

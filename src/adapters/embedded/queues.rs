@@ -29,17 +29,9 @@ use crate::{
 #[async_trait]
 impl Queues for EmbeddedStore {
     async fn ready(&self) -> Result<Vec<Ready>, StoreError> {
-        let all = self.census().await?;
-        let state = self.shared.state();
-        let in_service = |ready: &Ready| {
-            let id = state.due.find(&ready.queue);
-            id.is_some_and(|id| !state.due.is_parked(id))
-        };
-        Ok(all
-            .into_iter()
-            .map(|(ready, _)| ready)
-            .filter(in_service)
-            .collect())
+        let all = self.look_at_queues()?.into_iter();
+        let in_service = all.filter(|(_, _, parked)| !parked);
+        Ok(in_service.map(|(ready, _, _)| ready).collect())
     }
 
     async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
@@ -125,19 +117,25 @@ impl Queues for EmbeddedStore {
     }
 
     async fn census(&self) -> Result<Vec<(Ready, u64)>, StoreError> {
-        self.shared.side()?;
-        let moment = self.shared.moment();
-        let mut state = self.shared.state();
-        state.clock.observe(moment);
-        let count = |(queue, due_ms, size, _): (&Queue, i64, u64, bool)| {
-            let (queue, earliest) = (queue.clone(), state.clock.timestamp(due_ms));
-            (Ready { queue, earliest }, size)
-        };
-        Ok(state.due.census().map(count).collect())
+        let all = self.look_at_queues()?.into_iter();
+        Ok(all.map(|(ready, size, _)| (ready, size)).collect())
     }
 }
 
 impl EmbeddedStore {
+    /// Every queue with its size and whether it is parked.
+    fn look_at_queues(&self) -> Result<Vec<(Ready, u64, bool)>, StoreError> {
+        self.shared.side()?;
+        let moment = self.shared.moment();
+        let mut state = self.shared.state();
+        state.clock.observe(moment);
+        let look = |(queue, due_ms, size, parked): (&Queue, i64, u64, bool)| {
+            let (queue, earliest) = (queue.clone(), state.clock.timestamp(due_ms));
+            (Ready { queue, earliest }, size, parked)
+        };
+        Ok(state.due.census().map(look).collect())
+    }
+
     async fn set_parked(&self, selector: Selector, parked: bool) -> Result<(), StoreError> {
         self.change("parks".to_owned(), Urgency::Settle, move |stage| {
             write_park(&selector, parked, stage.batch.frame_mut());

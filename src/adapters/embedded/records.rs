@@ -8,8 +8,8 @@ use super::{
     batch::key_of,
     closed,
     fetch::fetch_all,
+    jobs::{CommitJob, Job},
     ops::Op,
-    writer::{CommitJob, Job},
 };
 use crate::{
     domain::id::{DeviceId, DeviceKey, TenantId},

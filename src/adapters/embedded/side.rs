@@ -86,41 +86,7 @@ impl Side {
 
     fn add(&self, batch: &mut OwnedWriteBatch, op: &Op<'_>) -> fjall::Result<()> {
         match *op {
-            Op::ListPut {
-                tenant,
-                list,
-                device,
-                score,
-                text,
-            } => {
-                let member = member_key(tenant, list, device);
-                let old = self
-                    .members
-                    .get(&member)?
-                    .and_then(|bytes| score_of(&bytes));
-                if let Some(old) = old.filter(|old| *old != score) {
-                    batch.remove(&self.order, order_key(tenant, list, old, device));
-                }
-                if old != Some(score) {
-                    batch.insert(&self.members, member, score.to_le_bytes());
-                }
-                batch.insert(&self.order, order_key(tenant, list, score, device), text);
-            }
-            Op::ListRemove {
-                tenant,
-                list,
-                device,
-            } => {
-                let member = member_key(tenant, list, device);
-                if let Some(old) = self
-                    .members
-                    .get(&member)?
-                    .and_then(|bytes| score_of(&bytes))
-                {
-                    batch.remove(&self.order, order_key(tenant, list, old, device));
-                    batch.remove(&self.members, member);
-                }
-            }
+            Op::ListPut { .. } | Op::ListRemove { .. } => self.add_member(batch, op)?,
             Op::Events {
                 tenant,
                 first,
@@ -135,21 +101,7 @@ impl Side {
                 batch.insert(&self.feed, feed_key(tenant, first), value);
             }
             Op::FeedEnds { tenant, oldest, .. } => self.drop_events(batch, tenant, oldest)?,
-            Op::Document {
-                name,
-                version,
-                expires_ms,
-                bytes,
-            } => {
-                let mut value = Vec::with_capacity(bytes.len() + 16);
-                value.put_u64(version);
-                value.put_i64(expires_ms);
-                value.extend_from_slice(bytes);
-                batch.insert(&self.documents, name, value);
-                if expires_ms != 0 {
-                    batch.insert(&self.expiry, expiry_key(expires_ms, name), []);
-                }
-            }
+            Op::Document { .. } => self.add_document(batch, op),
             Op::DocumentGone { name } => batch.remove(&self.documents, name),
             Op::Checkpoint
             | Op::Record(_)
@@ -165,6 +117,64 @@ impl Side {
             | Op::Opened { .. } => {}
         }
         Ok(())
+    }
+
+    fn add_member(&self, batch: &mut OwnedWriteBatch, op: &Op<'_>) -> fjall::Result<()> {
+        let (Op::ListPut {
+            tenant,
+            list,
+            device,
+            ..
+        }
+        | Op::ListRemove {
+            tenant,
+            list,
+            device,
+        }) = *op
+        else {
+            return Ok(());
+        };
+        let member = member_key(tenant, list, device);
+        let old = self.members.get(&member)?;
+        let old = old.and_then(|bytes| score_of(&bytes));
+        let new = match *op {
+            Op::ListPut { score, text, .. } => Some((score, text)),
+            _ => None,
+        };
+        let new_score = new.map(|(score, _)| score);
+        if let Some(old) = old.filter(|_| old != new_score) {
+            batch.remove(&self.order, order_key(tenant, list, old, device));
+        }
+        match new {
+            Some((score, text)) => {
+                if old != new_score {
+                    batch.insert(&self.members, member, score.to_le_bytes());
+                }
+                batch.insert(&self.order, order_key(tenant, list, score, device), text);
+            }
+            None if old.is_some() => batch.remove(&self.members, member),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn add_document(&self, batch: &mut OwnedWriteBatch, op: &Op<'_>) {
+        if let Op::Document {
+            name,
+            version,
+            expires_ms,
+            bytes,
+        } = *op
+        {
+            let mut value = Vec::with_capacity(bytes.len() + 16);
+            value.put_u64(version);
+            value.put_i64(expires_ms);
+            value.extend_from_slice(bytes);
+            batch.insert(&self.documents, name, value);
+            if expires_ms != 0 {
+                batch.insert(&self.expiry, expiry_key(expires_ms, name), []);
+            }
+        }
     }
 
     /// Removes the blocks of events that are wholly older than `oldest`.

@@ -14,17 +14,17 @@ use super::{
     bytes::Bytes,
     clock::Moment,
     compaction::Compaction,
-    fetch::fetch_here,
-    log::Log,
+    errors::{damaged, in_part, io_failed, side_failed},
+    jobs::{Answer, ChangeJob, CommitJob, Job, Stage, tell},
+    log::{At, Log},
     ops::Op,
     room::{Room, is_full},
     segment::FRAME_HEAD_BYTES,
     side::{Side, is_aside},
-    state::State,
 };
 use crate::ports::{
     error::StoreError,
-    records::{Committed, Fence, Item, Urgency},
+    records::{Item, Urgency},
 };
 
 /// A frame is written when it has reached this size.
@@ -36,40 +36,6 @@ const APPLY_CHUNK: usize = 256;
 /// Bytes of the oldest segment looked at for each byte written, while the log is too long.
 const COMPACTION_RATIO: u64 = 3;
 const COMPACTION_BYTES_MIN: u64 = 128 * 1024;
-
-/// Work for the writer.
-pub(super) enum Job {
-    Commit(CommitJob),
-    Change(ChangeJob),
-    Close(oneshot::Sender<Result<(), StoreError>>),
-}
-
-/// A commit of records.
-pub(super) struct CommitJob {
-    pub(super) items: Vec<Item>,
-    pub(super) urgency: Urgency,
-    pub(super) fence: Option<Fence>,
-    pub(super) moment: Moment,
-    pub(super) reply: oneshot::Sender<Result<Vec<Committed>, StoreError>>,
-}
-
-/// What tells the caller how the flush went.
-pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-
-/// Any other change: checked and added by a function, alone with its name in a frame.
-pub(super) struct ChangeJob {
-    pub(super) name: String,
-    pub(super) urgency: Urgency,
-    pub(super) moment: Moment,
-    pub(super) stage: Box<dyn FnOnce(Result<Stage<'_>, StoreError>) -> Answer + Send>,
-}
-
-/// What a change is checked against and added to.
-pub(super) struct Stage<'a> {
-    pub(super) batch: &'a mut Batch,
-    pub(super) shared: &'a Shared,
-    pub(super) side: &'a Side,
-}
 
 enum Pending {
     Commit(CommitJob, Vec<Verdict>),
@@ -171,12 +137,13 @@ impl Writer {
 
     /// Why new work must be refused, if so; takes the room of the next segment ahead.
     fn look_for_room(&mut self) -> Option<String> {
-        let shortage = self.room.shortage();
+        let mut shortage = self.room.shortage();
         if shortage.is_none() && !self.log.has_spare() {
-            if let Err(error) = self.log.prepare_spare() {
-                return Some(format!("no room for the next segment: {error}"));
-            }
             self.room.take_ballast().ok();
+            let prepared = self.log.prepare_spare();
+            shortage = prepared
+                .err()
+                .map(|e| format!("no room for the next segment: {e}"));
         }
         self.shared.set_shortage(shortage.clone());
         shortage
@@ -349,7 +316,7 @@ impl Writer {
         Ok(())
     }
 
-    fn write_frame(&mut self, frame: &mut [u8]) -> Result<(u64, super::log::At), StoreError> {
+    fn write_frame(&mut self, frame: &mut [u8]) -> Result<(u64, At), StoreError> {
         let written = self
             .log
             .write(frame)
@@ -374,7 +341,7 @@ impl Writer {
     }
 
     /// Applies a frame that is durable: first aside, so that nothing refers to what is not there yet, then in memory.
-    fn apply(&self, number: u64, at: super::log::At, frame: &[u8]) -> Result<(), StoreError> {
+    fn apply(&self, number: u64, at: At, frame: &[u8]) -> Result<(), StoreError> {
         let payload = &frame[FRAME_HEAD_BYTES..];
         let ops = read_ops(payload)?;
         let aside: Vec<_> = ops.iter().filter(|op| is_aside(op)).copied().collect();
@@ -420,63 +387,4 @@ pub(super) fn read_ops(payload: &[u8]) -> Result<Vec<Op<'_>>, StoreError> {
         ops.push(Op::read(&mut rest).map_err(|error| damaged(&error))?);
     }
     Ok(ops)
-}
-
-fn tell(
-    items: &[Item],
-    verdicts: Vec<Verdict>,
-    shared: &Shared,
-) -> Result<Vec<Committed>, StoreError> {
-    let current = |item: &Item, state: &State| {
-        let number = state.devices.find(key_of(&item.key))?;
-        Some(state.found(number))
-    };
-    let mut told = Vec::with_capacity(items.len());
-    for (item, verdict) in items.iter().zip(verdicts) {
-        told.push(match verdict {
-            Verdict::Done => Committed::Done,
-            Verdict::Listed => Committed::Listed,
-            Verdict::Conflict | Verdict::LeaseLost => {
-                let found = current(item, &shared.state());
-                let stored = fetch_here(&[found])?.remove(0);
-                match verdict {
-                    Verdict::LeaseLost => Committed::LeaseLost(stored),
-                    Verdict::Done | Verdict::Listed | Verdict::Conflict => {
-                        Committed::Conflict(stored)
-                    }
-                }
-            }
-        });
-    }
-    Ok(told)
-}
-
-/// After a part of a commit was applied, every error says so.
-fn in_part(error: StoreError, applied: bool) -> StoreError {
-    if !applied {
-        return error;
-    }
-    StoreError::Unavailable {
-        detail: format!("a part may have been applied: {error}"),
-        retry_after: None,
-    }
-}
-
-pub(super) fn damaged(error: &dyn std::error::Error) -> StoreError {
-    let detail = error.to_string();
-    StoreError::Damaged { detail }
-}
-
-pub(super) fn side_failed(error: &fjall::Error) -> StoreError {
-    StoreError::Unavailable {
-        detail: format!("lists, events and documents cannot be reached: {error}"),
-        retry_after: None,
-    }
-}
-
-fn io_failed(what: &str, error: &std::io::Error) -> StoreError {
-    StoreError::Unavailable {
-        detail: format!("{what}: {error}; restart the broker when the disk is well"),
-        retry_after: None,
-    }
 }

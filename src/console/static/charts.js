@@ -11,7 +11,9 @@ const COLOURS = ["#3b8fc2", "#d28b26", "#3f9a5a", "#c2475a", "#8a6bbf", "#7d8993
 export class Chart {
   constructor(id, series) {
     this.element = document.getElementById(id);
+    // Also what the picture says to those who cannot see it.
     this.words = document.getElementById(`${id}-words`);
+    this.element.setAttribute("aria-describedby", this.words.id);
     this.series = series;
     this.data = [[], ...series.map(() => [])];
     this.plot = null;
@@ -27,7 +29,6 @@ export class Chart {
     if (this.data[0].length > POINTS_MAX) this.data.forEach((points) => points.shift());
     const said = this.series.map((name) => `${words(name)} ${number(values.get(name) ?? 0)}`).join(", ");
     this.words.textContent = `Now: ${said}.`;
-    this.element.setAttribute("aria-label", `${this.element.dataset.title || "Chart"}. ${this.words.textContent}`);
     if (this.plot) this.plot.setData(this.data);
     else this.draw();
   }
@@ -54,15 +55,16 @@ export class Chart {
       stroke: COLOURS[index % COLOURS.length],
       width: 2,
       points: { show: false },
-      value: (_, value) => number(value),
     }));
     const options = {
       width: Math.max(200, this.element.clientWidth),
       height: HEIGHT,
+      legend: { live: false },
+      cursor: { drag: { x: false, y: false } },
       scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
       axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("en-GB")), space: 80 },
         { ...axis, values: (_, ticks) => ticks.map(number), size: 55 }],
-      series: [{ value: (_, at) => (at ? new Date(at * 1000).toLocaleTimeString("en-GB") : "–") }, ...lines],
+      series: [{}, ...lines],
     };
     this.plot = new uPlot(options, this.data, this.element);
   }

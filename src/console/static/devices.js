@@ -5,7 +5,7 @@ import { by, h, keyed, row, say, table } from "./dom.js";
 import { ago, moment, words } from "./format.js";
 
 const PAGE = 50;
-const COLUMNS = [["Device"], ["Why"], ["Since"]];
+const COLUMNS = [["Device"], ["Why"], ["Since", "time"]];
 const CAUSES = { forbidden: "403: belongs to another app", not_found: "404: WNS does not know it", gone: "410: expired or revoked" };
 
 let pages = { tenant: null, shown: 1 };
@@ -37,7 +37,7 @@ export async function showDead(tenant, tell) {
 
 function dead(item, tell) {
   const made = row(COLUMNS);
-  made.children[0].append(h("button", { type: "button", "aria-label": `Story of device ${item.device}`, onclick: () => tell(item.device) }, item.device));
+  made.children[0].append(h("button", { type: "button", class: "plain", "aria-label": `Story of device ${item.device}`, onclick: () => tell(item.device) }, item.device));
   return made;
 }
 

@@ -70,7 +70,7 @@ impl Allowance {
         self.levels.push_back((look.elapsed, look.level));
         let begin = look.elapsed.saturating_sub(SESSION);
         // The newest sample from before the minute stays: the level is compared with it.
-        while self.levels.get(1).is_some_and(|(at, _)| *at <= begin) {
+        while self.levels.get(1).is_some_and(|(at, _)| *at < begin) {
             self.levels.pop_front();
         }
     }

@@ -35,7 +35,7 @@ pub fn review(
     let mut effects = Effects::default();
     let judged = judge_suspect(step, record, wave, &mut effects);
     let asks = record.push.as_ref().map_or(0, |p| p.asks.len());
-    expire(step, record, &mut effects);
+    expire_into(step, record, &mut effects);
     let expired = record.push.as_ref().map_or(0, |p| p.asks.len()) < asks;
     let due_later = record.push.as_ref().is_none_or(|p| p.next_at > step.now);
     let belongs = place(&queue.tenant, record).is_some_and(|d| d.queue == *queue);
@@ -101,12 +101,12 @@ fn died(step: &Step<'_>, channel: &Channel, since: Timestamp) -> Event {
 /// Ends the asks whose deadline has come; the rest of the push goes on.
 pub fn overdue(step: &Step<'_>, record: &mut DeviceRecord) -> Effects {
     let mut effects = Effects::default();
-    expire(step, record, &mut effects);
+    expire_into(step, record, &mut effects);
     effects
 }
 
 /// Closes the asks whose deadline has come, each with what stood in its way.
-pub(super) fn expire(step: &Step<'_>, record: &mut DeviceRecord, effects: &mut Effects) {
+pub(super) fn expire_into(step: &Step<'_>, record: &mut DeviceRecord, effects: &mut Effects) {
     close_asks(step, record, effects, |record, ask| {
         (ask.deadline <= step.now).then(|| CloseReason::Expired(hindrance(record, ask)))
     });

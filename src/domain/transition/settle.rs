@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Effects, Step, close_asks, review::expire};
+use super::{Effects, Step, close_asks, review::expire_into};
 use crate::domain::{
     ask::{Ask, Class, CloseReason, Goal, Phase, Source},
     channel::{ChannelState, Generation, SUSPECT_HOLD, Trial},
@@ -67,7 +67,7 @@ pub fn settle(step: &Step<'_>, record: &mut DeviceRecord, attempt: &Attempt) -> 
         | Outcome::Unavailable { .. }
         | Outcome::Redirected { .. } => retry(step, record, attempt, current),
     }
-    expire(step, record, &mut effects);
+    expire_into(step, record, &mut effects);
     effects
 }
 

@@ -18,7 +18,10 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// The queues as they were a moment ago.
 #[derive(Clone, Default)]
-pub(super) struct Backlogs(Arc<Mutex<Option<(Instant, Vec<(Ready, u64)>)>>>);
+pub(super) struct Backlogs(Arc<Mutex<Option<Census>>>);
+
+/// When the store was asked, and what it said.
+type Census = (Instant, Vec<(Ready, u64)>);
 
 impl Backlogs {
     /// For how long the first released push of a campaign has been due and not been sent.

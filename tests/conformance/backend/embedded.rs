@@ -28,7 +28,7 @@ impl Clock for HandClock {
     }
 }
 
-pub struct Embedded {
+pub(crate) struct Embedded {
     store: Arc<EmbeddedStore>,
     clock: Arc<HandClock>,
     folder: TempDir,

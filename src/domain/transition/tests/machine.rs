@@ -155,7 +155,8 @@ fn add(counts: &mut HashMap<String, i64>, item: &Item) {
             && CloseReason::LABELS
                 .iter()
                 .any(|l| counter.to_string().ends_with(l));
-        if open && !attempts && !closed {
+        let delays = counter.to_string().contains(".delay_");
+        if open && !attempts && !closed && !delays {
             let count = counts.entry(counter.to_string()).or_default();
             *count += by;
         }

@@ -1,0 +1,154 @@
+//! Ends what is over where no dispatcher looks: asks whose deadline passed in a paused or crowded queue, and old events.
+//!
+//! Owns nothing but how far it has come; one broker at a time does it, by a lease, and another may begin anew any time.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use actix::{Actor, Context, Supervised};
+use tokio::time::{Instant, sleep};
+
+use super::{broker::Broker, supervise::live};
+use crate::{
+    domain::{
+        ask::CloseReason,
+        id::{DeviceId, DeviceKey},
+        queue::{Lane, Queue},
+        transition::{Step, overdue},
+    },
+    ports::{
+        error::StoreError,
+        records::{Stored, Urgency},
+    },
+    service::edit::{Decision, Edit, edit},
+    telemetry::{ActorMetrics, StoreOperation},
+};
+
+/// Messages that may wait; it has none.
+pub const CAPACITY: usize = 1;
+/// Time between two rounds.
+const ROUND: Duration = Duration::from_secs(15);
+/// The lease, and for how long it is held at a time.
+const LEASE_NAME: &str = "janitor";
+const LEASE_TERM: Duration = Duration::from_secs(60);
+/// From so long overdue on, a queue is looked through: its turn does not come soon.
+const OVERDUE: Duration = Duration::from_secs(60);
+/// Entries looked at in one round and queue; the next round goes on from there.
+const ENTRIES_MAX: usize = 20_000;
+const PAGE: usize = 512;
+
+/// Ends what is over.
+#[derive(Clone)]
+pub struct Janitor {
+    /// What it works with.
+    pub broker: Arc<Broker>,
+    /// Its sign of life.
+    pub metrics: Arc<ActorMetrics>,
+}
+
+impl Actor for Janitor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        live(ctx, tidy(self.clone()));
+    }
+}
+
+impl Supervised for Janitor {}
+
+async fn tidy(janitor: Janitor) {
+    let broker = &janitor.broker;
+    let mut cursors = HashMap::new();
+    loop {
+        janitor.metrics.progressed(Instant::now());
+        match round(broker, &mut cursors).await {
+            Ok(()) => {}
+            Err(error) => broker.failed(StoreOperation::Query, &error),
+        }
+        sleep(ROUND).await;
+    }
+}
+
+/// How far each queue was looked through.
+type Cursors = HashMap<Queue, String>;
+
+async fn round(broker: &Broker, cursors: &mut Cursors) -> Result<(), StoreError> {
+    let owner = &broker.settings.broker;
+    if broker
+        .store
+        .hold(LEASE_NAME, owner, LEASE_TERM)
+        .await?
+        .is_none()
+    {
+        cursors.clear();
+        return Ok(());
+    }
+    broker.store.trim().await?;
+    let crowded = jiff::SignedDuration::try_from(OVERDUE).unwrap_or(jiff::SignedDuration::ZERO);
+    let now = broker.clock.now();
+    for (ready, _) in broker.store.census().await? {
+        let late = now.duration_since(ready.earliest) > crowded;
+        if ready.queue.lane != Lane::Timer && late {
+            sweep(broker, &ready.queue, cursors).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn sweep(broker: &Broker, queue: &Queue, cursors: &mut Cursors) -> Result<(), StoreError> {
+    let mut cursor = cursors.remove(queue);
+    let mut seen = 0;
+    while seen < ENTRIES_MAX {
+        let page = broker.store.browse(queue, cursor.as_deref(), PAGE).await?;
+        seen += page.items.len().max(1);
+        expire_all(broker, queue, page.items).await?;
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+    if let Some(cursor) = cursor {
+        cursors.insert(queue.clone(), cursor);
+    }
+    Ok(())
+}
+
+/// Closes what is over; who holds a claim on one of them settles on the newer record.
+async fn expire_all(
+    broker: &Broker,
+    queue: &Queue,
+    found: Vec<(DeviceId, Stored)>,
+) -> Result<(), StoreError> {
+    let now = broker.clock.now();
+    let edits = found.into_iter().map(|(device, stored)| Edit {
+        stored: Some(stored),
+        ..Edit::new(DeviceKey::new(queue.tenant.clone(), device), ())
+    });
+    let closed = edit(
+        &*broker.store,
+        edits.collect(),
+        Urgency::Settle,
+        |key, (), record| {
+            let Some(mut record) = record else {
+                return Decision::Leave(Vec::new());
+            };
+            let step = Step {
+                rules: &broker.rules,
+                device: &key.device,
+                now,
+                jitter: 0.0,
+            };
+            let effects = overdue(&step, &mut record);
+            let reasons: Vec<CloseReason> = effects.closed.iter().map(|c| c.ask.reason).collect();
+            if reasons.is_empty() {
+                return Decision::Leave(reasons);
+            }
+            Decision::Commit(Some(record), effects, reasons)
+        },
+    )
+    .await?;
+    let tenant = broker.telemetry.tenant(&queue.tenant);
+    for reason in closed.into_iter().flatten() {
+        broker.telemetry.asks_closed(&tenant, reason, 1);
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! Counts what gauges show: open pushes, channels and the oldest due push of each tenant, from the store's counters.
+//!
+//! Owns nothing. A scrape reads what was sampled last and never touches the store.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use actix::{Actor, Context, Supervised};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use tokio::time::{Instant, sleep};
+
+use super::{broker::Broker, supervise::live};
+use crate::{
+    domain::{
+        ask::{Class, CloseReason},
+        channel::ChannelKind,
+        id::TenantId,
+        queue::Lane,
+    },
+    ports::{error::StoreError, queues::Ready},
+    telemetry::{ActorMetrics, Horizon, PushState, StoreOperation, TargetPhase, TenantSample},
+};
+
+/// Messages that may wait; it has none.
+pub const CAPACITY: usize = 1;
+/// Time between two samples.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Takes samples.
+#[derive(Clone)]
+pub struct Sampler {
+    /// What it works with.
+    pub broker: Arc<Broker>,
+    /// Its sign of life.
+    pub metrics: Arc<ActorMetrics>,
+}
+
+impl Actor for Sampler {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        live(ctx, watch(self.clone()));
+    }
+}
+
+impl Supervised for Sampler {}
+
+async fn watch(sampler: Sampler) {
+    let broker = &sampler.broker;
+    loop {
+        let now = Instant::now();
+        sampler.metrics.progressed(now);
+        broker.telemetry.summarise_failures(now);
+        if let Err(error) = sample_all(broker).await {
+            broker.failed(StoreOperation::Query, &error);
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+async fn sample_all(broker: &Broker) -> Result<(), StoreError> {
+    let census = broker.store.census().await?;
+    for app in &broker.apps {
+        for tenant in broker.directory.tenants_of(&app.settings.id).await? {
+            let counters = broker.store.counters(&tenant, "").await?;
+            let sample = sample(&tenant, &counters, &census, broker.clock.now());
+            broker
+                .telemetry
+                .tenant_sampled(&broker.telemetry.tenant(&tenant), &sample);
+        }
+    }
+    Ok(())
+}
+
+fn sample(
+    tenant: &TenantId,
+    counters: &BTreeMap<String, i64>,
+    census: &[(Ready, u64)],
+    now: Timestamp,
+) -> TenantSample {
+    let count = |name: String| {
+        counters
+            .get(&name)
+            .and_then(|n| u64::try_from(*n).ok())
+            .unwrap_or(0)
+    };
+    let mine = census
+        .iter()
+        .filter(|(ready, _)| ready.queue.tenant == *tenant);
+    let mut states: BTreeMap<&str, (PushState, u64)> = BTreeMap::new();
+    let mut oldest = Duration::ZERO;
+    for (ready, entries) in mine {
+        let late = Duration::try_from(now.duration_since(ready.earliest)).ok();
+        let state = match ready.queue.lane {
+            Lane::Timer => PushState::Blocked,
+            Lane::Repush => PushState::Awaiting,
+            Lane::Urgent | Lane::Normal | Lane::Bulk if late.is_some() => PushState::Due,
+            Lane::Urgent | Lane::Normal | Lane::Bulk => PushState::Scheduled,
+        };
+        if state == PushState::Due {
+            oldest = oldest.max(late.unwrap_or(Duration::ZERO));
+        }
+        states.entry(state.as_str()).or_insert((state, 0)).1 += entries;
+    }
+    TenantSample {
+        pushes_open: Class::ALL
+            .map(|c| (c, count(format!("pushes.{}", c.as_str()))))
+            .to_vec(),
+        pushes: states.into_values().collect(),
+        oldest_due: oldest,
+        channels: ChannelKind::ALL
+            .map(|k| (k, count(format!("channels.{}", k.as_str()))))
+            .to_vec(),
+        channels_expiring: expiring(counters, now),
+        campaigns: Vec::new(),
+        campaign_targets: vec![
+            (TargetPhase::Waiting, targets(counters, &["waiting"])),
+            (
+                TargetPhase::Open,
+                targets(counters, &["open", "held", "awaiting", "blocked"]),
+            ),
+            (TargetPhase::Closed, targets(counters, &CloseReason::LABELS)),
+        ],
+    }
+}
+
+/// Channels that WNS is expected to expire within a day and within a week.
+fn expiring(counters: &BTreeMap<String, i64>, now: Timestamp) -> Vec<(Horizon, u64)> {
+    let today = now.to_zoned(TimeZone::UTC).date();
+    let within = |days: i32| -> u64 {
+        let until = today
+            .checked_add(jiff::Span::new().days(days))
+            .unwrap_or(Date::MAX);
+        let soon = counters.iter().filter_map(|(name, count)| {
+            let day: Date = name.strip_prefix("expiring.")?.parse().ok()?;
+            (day <= until).then(|| u64::try_from(*count).unwrap_or(0))
+        });
+        soon.sum()
+    };
+    vec![(Horizon::Day, within(1)), (Horizon::Week, within(7))]
+}
+
+/// Targets of all campaigns in some states: `campaign.<id>.<state>`.
+fn targets(counters: &BTreeMap<String, i64>, states: &[&str]) -> u64 {
+    let counted = counters.iter().filter_map(|(name, count)| {
+        let (id, state) = name.strip_prefix("campaign.")?.rsplit_once('.')?;
+        // Ids may hold dots; a wave's counters have one part more and are part of the whole.
+        let whole = counters.contains_key(&format!("campaign.{id}.targets"));
+        (whole && states.contains(&state)).then(|| u64::try_from(*count).unwrap_or(0))
+    });
+    counted.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_is_counted_from_the_stores_counters_and_queues() {
+        let now = Timestamp::from_second(1_760_000_000).unwrap();
+        let tenant = TenantId::new("contoso").unwrap();
+        let counters = [
+            ("channels.live", 7),
+            ("pushes.urgent", 2),
+            ("expiring.2025-10-09", 3),
+            ("expiring.2025-10-14", 4),
+            ("campaign.c1.targets", 9),
+            ("campaign.c1.waiting", 5),
+            ("campaign.c1.blocked", 3),
+            ("campaign.c1.expired", 1),
+            ("campaign.c1.wave1.waiting", 5),
+            ("campaign.c2.targets", 6),
+            ("campaign.c2.waiting", 6),
+        ];
+        let counters = counters
+            .map(|(name, n)| (name.to_owned(), n))
+            .into_iter()
+            .collect();
+        let ready = |queue: &str, at: i64| Ready {
+            queue: queue.parse().unwrap(),
+            earliest: Timestamp::from_second(1_760_000_000 + at).unwrap(),
+        };
+        let census = [
+            (ready("contoso:urgent:direct", -30), 2),
+            (ready("contoso:repush:direct", 60), 9),
+            (ready("other:bulk:direct", -999), 1),
+        ];
+        let sample = sample(&tenant, &counters, &census, now);
+        assert_eq!(sample.oldest_due, Duration::from_secs(30));
+        assert!(sample.pushes_open.contains(&(Class::Urgent, 2)));
+        assert_eq!(
+            sample.pushes,
+            [(PushState::Awaiting, 9), (PushState::Due, 2)]
+        );
+        assert!(sample.channels.contains(&(ChannelKind::Live, 7)));
+        assert_eq!(
+            sample.channels_expiring,
+            [(Horizon::Day, 3), (Horizon::Week, 7)]
+        );
+        let waiting = sample
+            .campaign_targets
+            .iter()
+            .find(|(p, _)| p.as_str() == "waiting");
+        assert_eq!(waiting.unwrap().1, 11);
+    }
+}

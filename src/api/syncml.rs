@@ -1,0 +1,450 @@
+//! SyncML for consoles that do not want to learn it: what to ask a device, and what its answer means.
+
+use std::num::NonZeroU16;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{Method, header},
+    web::Payload,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    body,
+    call::{Call, ok},
+    problem::{Kind, Problem, ProblemBody},
+    route::{Endpoint, Entry},
+};
+use crate::{
+    domain::{
+        api_key::Scope,
+        id::DeviceId,
+        identity::Pfn,
+        syncml::{
+            commands::{PushCommands, SetPfn},
+            node::ProviderId,
+            report::{Answer, ChannelFinding, SYNCML_BYTES_MAX, SyncMlError, SyncMlReport},
+            status::PushStatus,
+        },
+        transition::Registered,
+        wns::channel_uri::ChannelUri,
+    },
+    service::{
+        self,
+        check_ins::{CheckIn, Session},
+        tenants::Tenant,
+    },
+};
+
+/// What SyncML is sent as.
+const SYNCML_XML: &str = "application/vnd.syncml.dm+xml";
+/// Other names of the same.
+const XML: [&str; 3] = [SYNCML_XML, "application/xml", "text/xml"];
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let report_path = "/v1/tenants/{tenant}/syncml";
+    let commands_path = "/v1/tenants/{tenant}/syncml/commands";
+    vec![
+        Endpoint::new(Entry::Write, Method::POST, report_path, post),
+        Endpoint::new(Entry::Bounded, Method::GET, commands_path, commands),
+    ]
+}
+
+/// How the PFN was or will be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Step {
+    /// `Add` of the Push node and the PFN.
+    FirstTime,
+    /// `Replace` of the PFN.
+    Again,
+    /// `Delete` of the Push node, then as the first time.
+    Recovery,
+    /// `Get` of channel and status alone.
+    Query,
+}
+
+impl From<Option<SetPfn>> for Step {
+    fn from(step: Option<SetPfn>) -> Self {
+        match step {
+            Some(SetPfn::FirstTime) => Self::FirstTime,
+            Some(SetPfn::Again) => Self::Again,
+            Some(SetPfn::Recovery) => Self::Recovery,
+            None => Self::Query,
+        }
+    }
+}
+
+impl Step {
+    fn commands(
+        self,
+        provider: &ProviderId,
+        pfn: impl FnOnce() -> Result<Pfn, Problem>,
+        first: NonZeroU16,
+    ) -> Result<PushCommands, Problem> {
+        let how = match self {
+            Self::FirstTime => SetPfn::FirstTime,
+            Self::Again => SetPfn::Again,
+            Self::Recovery => SetPfn::Recovery,
+            Self::Query => return Ok(PushCommands::query(provider, first)),
+        };
+        Ok(PushCommands::set(provider, &pfn()?, how, first))
+    }
+}
+
+/// The PFN of the tenant's app.
+fn pfn(call: &Call, tenant: &Tenant) -> Result<Pfn, Problem> {
+    let text = call.state.pfns.get(&tenant.app);
+    let pfn = text.and_then(|text| Pfn::parse(text).ok());
+    pfn.ok_or_else(|| {
+        let detail = format!("the configuration has no PFN of app {}", tenant.app);
+        Problem::new(Kind::Conflict, detail)
+    })
+}
+
+// === commands ===
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommandsQuery {
+    provider_id: String,
+    #[serde(default)]
+    first_time: bool,
+    step: Option<Step>,
+    first_cmd_id: Option<NonZeroU16>,
+}
+
+/// Commands for a session, in order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CommandsAnswer {
+    /// What they do.
+    step: Step,
+    /// To be placed in `SyncBody`, not in an `Atomic`.
+    xml: String,
+    /// The same, one by one.
+    commands: Vec<CommandView>,
+}
+
+/// One command.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CommandView {
+    /// `CmdID`.
+    cmd_id: u32,
+    /// `Add`, `Replace`, `Delete` or `Get`.
+    verb: &'static str,
+    /// `Target/LocURI`.
+    loc_uri: String,
+}
+
+fn answer(step: Step, commands: &PushCommands) -> CommandsAnswer {
+    let view = |command: &crate::domain::syncml::commands::Command| CommandView {
+        cmd_id: command.cmd_id,
+        verb: command.verb.name(),
+        loc_uri: commands.target(command).to_string(),
+    };
+    CommandsAnswer {
+        step,
+        xml: commands.to_string(),
+        commands: commands.commands().iter().map(view).collect(),
+    }
+}
+
+/// Gives the commands that set a device's PFN and ask for its channel; with `Accept: application/xml` as XML alone.
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant}/syncml/commands", tag = "syncml", operation_id = "syncml_commands",
+    params(
+        ("tenant" = String, Path),
+        ("provider_id" = String, Query, description = "the PROVIDER-ID of the enrolment, not percent-encoded a second time"),
+        ("first_time" = Option<bool>, Query, description = "true: Add; else Replace"),
+        ("step" = Option<Step>, Query, description = "wins over first_time; what the answer to a report names as next"),
+        ("first_cmd_id" = Option<u16>, Query, description = "the first CmdID, 1 to 65535, default 2"),
+    ),
+    responses(
+        (status = 200, content((CommandsAnswer = "application/json"), (String = "application/xml"))),
+        (status = "default", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn commands(call: Call) -> Result<HttpResponse, Problem> {
+    let tenant = call.tenant(Scope::Read).await?;
+    let query: CommandsQuery = call.query()?;
+    let provider = provider(&query.provider_id)?;
+    let step = query.step.unwrap_or(if query.first_time {
+        Step::FirstTime
+    } else {
+        Step::Again
+    });
+    let first = query.first_cmd_id.unwrap_or(FIRST_CMD_ID);
+    let commands = step.commands(&provider, || pfn(&call, &tenant), first)?;
+    let accept = call.request.headers().get(header::ACCEPT);
+    let accept = accept.and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if XML.iter().any(|name| accept.contains(name)) {
+        let mut response = HttpResponse::Ok();
+        response.content_type("application/xml; charset=utf-8");
+        return Ok(response.body(commands.to_string()));
+    }
+    Ok(ok(&answer(step, &commands)))
+}
+
+/// Number of the first command if nobody says: 1 is usually the `Status` of the header.
+const FIRST_CMD_ID: NonZeroU16 = NonZeroU16::new(2).expect("two is not zero");
+
+fn provider(text: &str) -> Result<ProviderId, Problem> {
+    ProviderId::new(text).map_err(|e| Problem::parameter("provider_id", e.to_string()))
+}
+
+// === what a device said ===
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReportQuery {
+    device: Option<String>,
+    provider_id: Option<String>,
+    #[serde(default)]
+    check_in: bool,
+    sent: Option<Step>,
+    first_cmd_id: Option<NonZeroU16>,
+}
+
+/// What the device's message says and what was done about it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SyncMlAnswer {
+    /// The device.
+    device: String,
+    /// The provider whose settings were found.
+    provider_id: Option<String>,
+    /// What it says of its channel.
+    channel: ChannelAnswer,
+    /// `Push/Status`, if it was reported.
+    push_status: Option<PushStatusView>,
+    /// `Push/PFN`, if it was reported.
+    pfn: Option<PfnView>,
+    /// Its answers to commands that may be about push.
+    answers: Vec<AnswerView>,
+    /// Asks that the session closed; null unless it was to count as a check-in.
+    closed: Option<u64>,
+    /// What to do in the next session: `query`, unless the PFN must be set.
+    next: Step,
+    /// The commands for it; null if the provider or the app's PFN is not known.
+    commands: Option<CommandsAnswer>,
+}
+
+/// What a device says of its channel.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ChannelAnswer {
+    /// `registered`, `unchanged`, `empty` (it has none yet), `refused` or `not_reported`.
+    state: &'static str,
+    /// Its host.
+    host: Option<String>,
+    /// Why it was refused.
+    detail: Option<String>,
+}
+
+/// `Push/Status`, explained.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PushStatusView {
+    /// The number.
+    code: i32,
+    /// What it says.
+    meaning: &'static str,
+    /// What helps; empty if nothing is wrong.
+    cure: &'static str,
+}
+
+/// `Push/PFN`, compared.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PfnView {
+    /// What the device has.
+    value: String,
+    /// Whether it is the app's; null if the configuration does not say.
+    matches: Option<bool>,
+}
+
+/// A device's answer to a command.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AnswerView {
+    /// The command's number.
+    cmd_ref: u32,
+    /// The command.
+    verb: &'static str,
+    /// 200 is success.
+    code: u16,
+    /// What the code says.
+    meaning: &'static str,
+}
+
+impl From<&Answer> for AnswerView {
+    fn from(answer: &Answer) -> Self {
+        Self {
+            cmd_ref: answer.cmd_ref,
+            verb: answer.verb.name(),
+            code: answer.code,
+            meaning: answer.meaning(),
+        }
+    }
+}
+
+impl From<PushStatus> for PushStatusView {
+    fn from(status: PushStatus) -> Self {
+        Self {
+            code: status.code(),
+            meaning: status.meaning(),
+            cure: status.cure(),
+        }
+    }
+}
+
+/// Takes the SyncML that a device sent: registers the channel in it, explains the rest, and says what to do next.
+#[utoipa::path(
+    post, path = "/v1/tenants/{tenant}/syncml", tag = "syncml", operation_id = "post_syncml",
+    params(
+        ("tenant" = String, Path), ("Idempotency-Key" = Option<String>, Header),
+        ("device" = Option<String>, Query, description = "the device, if Source/LocURI of the message does not name it"),
+        ("provider_id" = Option<String>, Query, description = "only this provider's settings count"),
+        ("check_in" = Option<bool>, Query, description = "true: the session counts as a check-in that begins now"),
+        ("sent" = Option<Step>, Query, description = "the commands that the message answers, for answers that name no node"),
+        ("first_cmd_id" = Option<u16>, Query, description = "with sent: the first CmdID, default 2"),
+    ),
+    request_body(content = String, content_type = "application/vnd.syncml.dm+xml"),
+    responses((status = 200, body = SyncMlAnswer), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
+    let tenant = call.tenant(Scope::Register).await?;
+    let query: ReportQuery = call.query()?;
+    let asked = query.provider_id.as_deref().map(provider).transpose()?;
+    xml_only(&call.request)?;
+    let state = &call.state;
+    let whole = body::whole(&call.request, payload, &state.gate, SYNCML_BYTES_MAX).await?;
+    let report = SyncMlReport::read(&whole.bytes, asked.as_ref(), &state.hosts);
+    let report = report.map_err(unreadable)?;
+    let device = device(&query, &report)?;
+    let (channel, closed) = take_up(&call, &tenant, (&device, &report), query.check_in).await?;
+    let provider = asked.or_else(|| report.provider.clone());
+    let pfn = pfn(&call, &tenant).ok();
+    let first = query.first_cmd_id.unwrap_or(FIRST_CMD_ID);
+    let named = |step: Step| {
+        let pfn = || {
+            pfn.clone()
+                .ok_or_else(|| Problem::new(Kind::Conflict, "no PFN"))
+        };
+        step.commands(provider.as_ref()?, pfn, first).ok()
+    };
+    let sent = query.sent.and_then(named);
+    let next = Step::from(report.next_step(sent.as_ref()));
+    let commands = named(next).map(|commands| answer(next, &commands));
+    Ok(ok(&SyncMlAnswer {
+        device: device.to_string(),
+        provider_id: provider.as_ref().map(ToString::to_string),
+        channel,
+        push_status: report.push_status.map(PushStatusView::from),
+        pfn: report
+            .pfn
+            .as_ref()
+            .map(|text| pfn_view(text.as_str(), &pfn)),
+        answers: report.answers.iter().map(AnswerView::from).collect(),
+        closed,
+        next,
+        commands,
+    }))
+}
+
+fn xml_only(request: &HttpRequest) -> Result<(), Problem> {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if XML.iter().any(|name| essence.eq_ignore_ascii_case(name)) {
+        return Ok(());
+    }
+    let detail = format!("send the device's message as {SYNCML_XML}");
+    Err(Problem::new(Kind::UnsupportedMediaType, detail).header(header::ACCEPT, SYNCML_XML))
+}
+
+fn unreadable(error: SyncMlError) -> Problem {
+    let kind = match error {
+        SyncMlError::TooLarge { .. } => Kind::TooLarge,
+        SyncMlError::Wbxml => Kind::UnsupportedMediaType,
+        SyncMlError::TooDeep
+        | SyncMlError::NotUtf8 { .. }
+        | SyncMlError::Dtd
+        | SyncMlError::Entity { .. }
+        | SyncMlError::Malformed { .. }
+        | SyncMlError::NotSyncMl => Kind::Malformed,
+    };
+    Problem::new(kind, error.to_string())
+}
+
+/// The device that the query names, or else the message.
+fn device(query: &ReportQuery, report: &SyncMlReport) -> Result<DeviceId, Problem> {
+    if let Some(text) = &query.device {
+        return DeviceId::new(text).map_err(|e| Problem::parameter("device", e.to_string()));
+    }
+    let source = report.device.as_ref();
+    let named = source.and_then(|text| DeviceId::new(text.as_str()).ok());
+    named.ok_or_else(|| {
+        let detail = "Source/LocURI of the message is no device id: name the device in the query";
+        Problem::parameter("device", detail)
+    })
+}
+
+/// Registers the channel and notes the session, as far as the message and the console say so.
+async fn take_up(
+    call: &Call,
+    tenant: &Tenant,
+    (device, report): (&DeviceId, &SyncMlReport),
+    check_in: bool,
+) -> Result<(ChannelAnswer, Option<u64>), Problem> {
+    let desk = &call.state.desk;
+    let uri = match &report.channel {
+        ChannelFinding::Uri(uri) => Some(uri.clone()),
+        ChannelFinding::NotReported | ChannelFinding::Empty | ChannelFinding::Refused(_) => None,
+    };
+    if check_in {
+        let session = Session {
+            at: None,
+            uri: uri.clone(),
+        };
+        let sessions = vec![(device.clone(), session)];
+        let noted = service::check_ins::check_in(desk, &tenant.id, sessions).await?;
+        let (closed, updated) = match noted.first() {
+            Some(CheckIn::Noted {
+                closed,
+                channel_updated,
+                ..
+            }) => (*closed as u64, *channel_updated),
+            Some(CheckIn::Unknown) | None => (0, false),
+        };
+        return Ok((channel_answer(report, uri.as_ref(), updated), Some(closed)));
+    }
+    let Some(uri) = uri else {
+        return Ok((channel_answer(report, None, false), None));
+    };
+    let reports = vec![(device.clone(), uri.clone())];
+    let registered = service::channels::register(desk, &tenant.id, reports).await?;
+    let updated = registered.contains(&Registered::New);
+    Ok((channel_answer(report, Some(&uri), updated), None))
+}
+
+fn channel_answer(report: &SyncMlReport, uri: Option<&ChannelUri>, updated: bool) -> ChannelAnswer {
+    let (state, detail) = match &report.channel {
+        ChannelFinding::Uri(_) if updated => ("registered", None),
+        ChannelFinding::Uri(_) => ("unchanged", None),
+        ChannelFinding::NotReported => ("not_reported", None),
+        ChannelFinding::Empty => ("empty", None),
+        ChannelFinding::Refused(error) => ("refused", Some(error.to_string())),
+    };
+    ChannelAnswer {
+        state,
+        host: uri.map(|uri| uri.host().to_owned()),
+        detail,
+    }
+}
+
+fn pfn_view(value: &str, pfn: &Option<Pfn>) -> PfnView {
+    let same = |pfn: &Pfn| Pfn::parse(value).is_ok_and(|other| other == *pfn);
+    PfnView {
+        value: value.to_owned(),
+        matches: pfn.as_ref().map(same),
+    }
+}

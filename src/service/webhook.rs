@@ -1,0 +1,412 @@
+//! Webhooks over the store: what consoles set, and how far delivery has come.
+//!
+//! The webhook is one document, its progress another: the first changes when somebody wants it to, the second all the time.
+
+mod round;
+mod run;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use uuid::{NoContext, Uuid};
+
+use crate::{
+    domain::{
+        id::{TenantId, WebhookId},
+        webhook::{Patience, Progress, SECRET_BYTES, Secret, Settings, WEBHOOKS_MAX, Webhook},
+    },
+    ports::{
+        Store,
+        clock::Clock,
+        documents::{Document, Precondition, Put},
+        error::StoreError,
+        feed::{After, Cursor, FeedError},
+        webhooks::Courier,
+    },
+    telemetry::Telemetry,
+};
+
+pub use run::Delivering;
+
+/// Prefix of the documents of all webhooks.
+const PREFIX: &str = "webhook/";
+/// Progress is kept for so long after it was last written. Documents that end by themselves announce no change: otherwise
+/// every delivery would wake whoever waits for one.
+const PROGRESS_TTL: Duration = Duration::from_secs(400 * 24 * 3_600);
+/// Documents read at once.
+const PAGE: usize = 256;
+/// How often a change is decided anew when others change the same webhook.
+const ROUNDS_MAX: usize = 16;
+
+/// Why a webhook could not be changed or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WebhookError {
+    /// There is no such webhook.
+    #[error("no webhook {0}")]
+    Unknown(WebhookId),
+    /// A value is wrong.
+    #[error("{detail}")]
+    Invalid {
+        /// JSON pointer to it.
+        pointer: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The tenant has as many as it may.
+    #[error("a tenant has at most {WEBHOOKS_MAX} webhooks")]
+    TooMany,
+    /// The cursor cannot be replayed from.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A webhook and how far it has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The webhook.
+    pub webhook: Webhook,
+    /// How far delivery has come.
+    pub progress: Progress,
+}
+
+/// The use cases.
+#[derive(Clone)]
+pub struct Webhooks {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    private: bool,
+}
+
+/// What delivering needs beside the store.
+#[derive(Clone)]
+pub struct Means {
+    /// Calls the endpoints.
+    pub courier: Arc<dyn Courier>,
+    /// When to try again, and for how long.
+    pub patience: Patience,
+    /// Through which failures are told.
+    pub telemetry: Telemetry,
+}
+
+fn document(tenant: &TenantId, id: &WebhookId) -> String {
+    format!("{PREFIX}{tenant}/{id}")
+}
+
+fn progress_document(tenant: &TenantId, id: &WebhookId) -> String {
+    format!("webhook-progress/{tenant}/{id}")
+}
+
+fn read<T: serde::de::DeserializeOwned>(name: &str, document: &Document) -> Result<T, StoreError> {
+    serde_json::from_slice(&document.bytes).map_err(|e| StoreError::Damaged {
+        detail: format!("document {name}: {e}"),
+    })
+}
+
+fn write(value: &impl serde::Serialize) -> bytes::Bytes {
+    let json = serde_json::to_vec(value).expect("webhooks are plain JSON");
+    json.into()
+}
+
+fn new_secret() -> Secret {
+    let mut random = [0; SECRET_BYTES];
+    rand::Rng::fill_bytes(&mut rand::rng(), &mut random);
+    Secret::new(&random)
+}
+
+impl Webhooks {
+    /// Joins what the use cases need. With `private`, addresses outside the public internet are taken.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, private: bool) -> Self {
+        Self {
+            store,
+            clock,
+            private,
+        }
+    }
+
+    /// Makes a webhook with a new secret; it gets what happens from now on.
+    ///
+    /// # Errors
+    /// [`WebhookError`].
+    pub async fn create(
+        &self,
+        tenant: &TenantId,
+        settings: Settings,
+    ) -> Result<Webhook, WebhookError> {
+        self.check(&settings)?;
+        if self.list(tenant).await?.len() >= WEBHOOKS_MAX {
+            return Err(WebhookError::TooMany);
+        }
+        let now = self.clock.now();
+        let webhook = Webhook {
+            id: new_id(now),
+            settings,
+            secret: new_secret(),
+            former_secret: None,
+            created_at: now,
+            disabled: None,
+        };
+        let (_, cursor) = self.store.events(tenant, &After::Newest, 1).await?;
+        let progress = Progress {
+            cursor: Some(cursor.0),
+            ..Progress::default()
+        };
+        // The place first: a webhook without one would begin with what is oldest.
+        let name = progress_document(tenant, &webhook.id);
+        let ttl = Some(PROGRESS_TTL);
+        self.store
+            .put(&name, write(&progress), Precondition::Absent, ttl)
+            .await?;
+        let name = document(tenant, &webhook.id);
+        self.store
+            .put(&name, write(&webhook), Precondition::Absent, None)
+            .await?;
+        Ok(webhook)
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), WebhookError> {
+        settings
+            .check(self.private)
+            .map_err(|(pointer, detail)| WebhookError::Invalid { pointer, detail })
+    }
+
+    /// The webhooks of a tenant, oldest first; there are at most [`WEBHOOKS_MAX`], or a few more if made at once.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn list(&self, tenant: &TenantId) -> Result<Vec<Webhook>, StoreError> {
+        let prefix = format!("{PREFIX}{tenant}/");
+        let mut webhooks = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = self.store.list(&prefix, cursor.as_deref(), PAGE).await?;
+            for (name, document) in &page.items {
+                webhooks.push(read(name, document)?);
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(webhooks);
+            }
+        }
+    }
+
+    /// A webhook and how far it has come.
+    ///
+    /// # Errors
+    /// [`WebhookError::Unknown`], or the store's.
+    pub async fn get(&self, tenant: &TenantId, id: &WebhookId) -> Result<Standing, WebhookError> {
+        let (_, webhook) = self.load(tenant, id).await?;
+        let (_, progress) = self.progress(tenant, id).await?;
+        Ok(Standing { webhook, progress })
+    }
+
+    /// Replaces what the console said; one that was switched off goes on where it stopped.
+    ///
+    /// # Errors
+    /// [`WebhookError`].
+    pub async fn set(
+        &self,
+        tenant: &TenantId,
+        id: &WebhookId,
+        settings: Settings,
+    ) -> Result<Webhook, WebhookError> {
+        self.check(&settings)?;
+        let webhook = self
+            .change(tenant, id, |webhook| {
+                webhook.settings = settings.clone();
+                webhook.disabled = None;
+            })
+            .await?;
+        self.change_progress(tenant, id, |progress| {
+            progress.failing_since = None;
+            progress.failures = 0;
+        })
+        .await?;
+        Ok(webhook)
+    }
+
+    /// Signs with a new secret from now on; the former one goes on for a day.
+    ///
+    /// # Errors
+    /// [`WebhookError`].
+    pub async fn rotate(&self, tenant: &TenantId, id: &WebhookId) -> Result<Webhook, WebhookError> {
+        let now = self.clock.now();
+        let secret = new_secret();
+        self.change(tenant, id, |webhook| webhook.rotate(secret.clone(), now))
+            .await
+    }
+
+    /// Delivers again from a place in the feed.
+    ///
+    /// # Errors
+    /// [`WebhookError::Feed`] when the feed cannot be read from there.
+    pub async fn replay(
+        &self,
+        tenant: &TenantId,
+        id: &WebhookId,
+        after: &After,
+    ) -> Result<Standing, WebhookError> {
+        self.load(tenant, id).await?;
+        let cursor = match after {
+            After::Oldest => None,
+            After::Newest => Some(self.store.events(tenant, after, 1).await?.1.0),
+            After::Cursor(cursor) => {
+                self.store.events(tenant, after, 1).await?;
+                Some(cursor.0.clone())
+            }
+        };
+        self.change_progress(tenant, id, |progress| {
+            progress.cursor.clone_from(&cursor);
+            progress.gap_at = None;
+        })
+        .await?;
+        self.get(tenant, id).await
+    }
+
+    /// Forgets a webhook.
+    ///
+    /// # Errors
+    /// [`WebhookError::Unknown`], or the store's.
+    pub async fn delete(&self, tenant: &TenantId, id: &WebhookId) -> Result<(), WebhookError> {
+        self.load(tenant, id).await?;
+        self.store.delete(&document(tenant, id)).await?;
+        self.store.delete(&progress_document(tenant, id)).await?;
+        Ok(())
+    }
+
+    /// All webhooks that are not switched off, of all tenants. A document that cannot be read is passed over.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn active(&self) -> Result<Vec<(TenantId, WebhookId)>, StoreError> {
+        let mut active = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = self.store.list(PREFIX, cursor.as_deref(), PAGE).await?;
+            for (name, document) in &page.items {
+                let tenant = name
+                    .strip_prefix(PREFIX)
+                    .and_then(|rest| TenantId::new(rest.split_once('/')?.0).ok());
+                let webhook: Option<Webhook> = read(name, document).ok();
+                if let (Some(tenant), Some(webhook)) = (tenant, webhook)
+                    && webhook.disabled.is_none()
+                {
+                    active.push((tenant, webhook.id));
+                }
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(active);
+            }
+        }
+    }
+
+    /// Changes whenever some document has changed: a webhook perhaps.
+    #[must_use]
+    pub fn changed(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.store.changed()
+    }
+
+    async fn load(
+        &self,
+        tenant: &TenantId,
+        id: &WebhookId,
+    ) -> Result<(u64, Webhook), WebhookError> {
+        let name = document(tenant, id);
+        let document = self.store.get(&name).await?;
+        let document = document.ok_or_else(|| WebhookError::Unknown(id.clone()))?;
+        Ok((document.version, read(&name, &document)?))
+    }
+
+    async fn change(
+        &self,
+        tenant: &TenantId,
+        id: &WebhookId,
+        change: impl Fn(&mut Webhook),
+    ) -> Result<Webhook, WebhookError> {
+        let name = document(tenant, id);
+        for _ in 0..ROUNDS_MAX {
+            let (version, mut webhook) = self.load(tenant, id).await?;
+            change(&mut webhook);
+            let put = self
+                .store
+                .put(&name, write(&webhook), Precondition::Version(version), None);
+            if let Put::Done(_) = put.await? {
+                return Ok(webhook);
+            }
+        }
+        Err(contended(id).into())
+    }
+
+    /// How far delivery has come, and the version of the document; none if there is no such document.
+    async fn progress(
+        &self,
+        tenant: &TenantId,
+        id: &WebhookId,
+    ) -> Result<(Option<u64>, Progress), StoreError> {
+        let name = progress_document(tenant, id);
+        match self.store.get(&name).await? {
+            Some(document) => Ok((Some(document.version), read(&name, &document)?)),
+            None => Ok((None, Progress::default())),
+        }
+    }
+
+    async fn change_progress(
+        &self,
+        tenant: &TenantId,
+        id: &WebhookId,
+        change: impl Fn(&mut Progress),
+    ) -> Result<(), StoreError> {
+        for _ in 0..ROUNDS_MAX {
+            let (version, mut progress) = self.progress(tenant, id).await?;
+            change(&mut progress);
+            let put = self.put_progress((tenant, id), version, &progress);
+            if put.await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(contended(id))
+    }
+
+    /// The new version, or `None` when somebody else was faster.
+    async fn put_progress(
+        &self,
+        (tenant, id): (&TenantId, &WebhookId),
+        version: Option<u64>,
+        progress: &Progress,
+    ) -> Result<Option<u64>, StoreError> {
+        let precondition = version.map_or(Precondition::Absent, Precondition::Version);
+        let name = progress_document(tenant, id);
+        let ttl = Some(PROGRESS_TTL);
+        let put = self.store.put(&name, write(progress), precondition, ttl);
+        match put.await? {
+            Put::Done(version) => Ok(Some(version)),
+            Put::Conflict(_) => Ok(None),
+        }
+    }
+}
+
+/// Where to read on.
+fn after(progress: &Progress) -> After {
+    match &progress.cursor {
+        Some(cursor) => After::Cursor(Cursor(cursor.clone())),
+        None => After::Oldest,
+    }
+}
+
+fn new_id(now: Timestamp) -> WebhookId {
+    let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+    let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+    let id = Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, seconds, nanos));
+    WebhookId::new(&id.simple().to_string()).expect("32 hexadecimal digits are a webhook id")
+}
+
+fn contended(id: &WebhookId) -> StoreError {
+    StoreError::Unavailable {
+        detail: format!("webhook {id} is being changed by others"),
+        retry_after: None,
+    }
+}

@@ -1,0 +1,184 @@
+// The console page, used as people use it, against a real broker and a fleet.
+
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import { after, before, test } from "node:test";
+import { execFileSync } from "node:child_process";
+import path from "node:path";
+import { chromium } from "playwright-core";
+import { Rig, SHOTS, TENANT, until } from "./rig.mjs";
+
+const AXE = fs.readFileSync(path.join(import.meta.dirname, "node_modules/axe-core/axe.min.js"), "utf8");
+const DEVICES = 300;
+const CHROMIUM = process.env.CHROMIUM || "/usr/bin/chromium";
+/** For what the page finds out by itself: some looks of two seconds. */
+const SOON = { timeout: 30000 };
+let browser;
+let rig;
+let devices;
+
+before(async () => {
+  fs.mkdirSync(SHOTS, { recursive: true });
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+  rig = await Rig.start({ devices: DEVICES, sandbox: ["--dead", "5%", "--latency", "5ms..20ms", "--never-check-in", "10%"] });
+  devices = await rig.register();
+});
+
+after(async () => {
+  await browser?.close();
+  await rig?.stop();
+});
+
+/** Opens the page; whatever it complains about is collected. */
+async function open(options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  const page = await context.newPage();
+  page.complaints = [];
+  page.elsewhere = [];
+  page.on("console", (message) => { if (message.type() === "error") page.complaints.push(message.text()); });
+  page.on("pageerror", (error) => page.complaints.push(error.message));
+  page.on("request", (request) => { if (!request.url().startsWith(rig.url)) page.elsewhere.push(request.url()); });
+  await page.goto(`${rig.url}/`);
+  return page;
+}
+
+async function seen(page, selector, text) {
+  await page.locator(selector, { hasText: text }).first().waitFor(SOON);
+}
+
+test("a fleet at work is shown: figures, charts, apps, fleet, events, and nothing comes from elsewhere", async () => {
+  const page = await open();
+  await seen(page, "#connection", "Live");
+  await seen(page, "#stream", `Events of ${TENANT}`);
+  await rig.call("POST", `/v1/tenants/${TENANT}/pushes`, { devices, goal: "check_in", expires_in: "1h", reason: "renew certificate" });
+  await seen(page, "#fleet", `${DEVICES} devices of ${TENANT}`);
+  await seen(page, "#apps tbody tr", "sending");
+  await seen(page, "#figures", "Attempts a second");
+  await seen(page, "#throughput-words", /Now: accepted/);
+  await seen(page, "#pushes-words", /awaiting [1-9]/);
+  await seen(page, "#events li", "push closed");
+  assert.equal(await page.locator("#throughput canvas, #pushes canvas").count(), 2);
+  await page.screenshot({ path: path.join(SHOTS, "at-work.png"), fullPage: true });
+  assert.deepEqual(page.complaints, []);
+  assert.deepEqual(page.elsewhere, []);
+  await page.context().close();
+});
+
+test("dead channels are listed, and a device tells its story", async () => {
+  await until("dead channels", async () => (await rig.call("GET", `/v1/tenants/${TENANT}/devices?channel=suspect`)).items.length > 0
+    || (await rig.call("GET", `/v1/tenants/${TENANT}/devices?channel=dead`)).items.length > 0);
+  const page = await open();
+  const [device] = devices;
+  await page.getByLabel("Device id").fill(device);
+  await page.getByRole("button", { name: "Look up" }).click();
+  await seen(page, "#story li", "reported this channel");
+  await seen(page, "#story li", "its console asked to wake it");
+  assert.match(await page.locator("#story").innerText(), /WNS answered/);
+  await page.getByLabel("Device id").fill("nobody");
+  await page.getByRole("button", { name: "Look up" }).click();
+  await seen(page, "#story", `${TENANT} has no device nobody.`);
+  // A refused channel is judged after a minute.
+  await page.locator("#dead tbody tr").first().waitFor({ timeout: 120000 });
+  await page.locator("#dead tbody button").first().click();
+  await seen(page, "#story", "cannot be woken until it reports a new channel");
+  await page.screenshot({ path: path.join(SHOTS, "story.png"), fullPage: true });
+  await page.context().close();
+});
+
+test("an app is paused and resumed by keyboard, after a question, and the page says so on top", async () => {
+  const page = await open();
+  const pause = page.getByRole("button", { name: `Pause app ${TENANT}` });
+  await pause.waitFor(SOON);
+  await pause.focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("dialog", { name: `Pause ${TENANT}?` }).waitFor(SOON);
+  // The answer that changes nothing has the focus.
+  await page.keyboard.press("Enter");
+  assert.equal((await rig.call("GET", `/v1/apps/${TENANT}`)).paused, null);
+  await pause.focus();
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await seen(page, "#problems li", `${TENANT} is paused by hand`);
+  assert.notEqual((await rig.call("GET", `/v1/apps/${TENANT}`)).paused, null);
+  await page.screenshot({ path: path.join(SHOTS, "paused.png"), fullPage: true });
+  await page.getByRole("button", { name: `Resume app ${TENANT}` }).click();
+  await page.getByRole("button", { name: "Resume it" }).click();
+  await seen(page, "#problems li", "Nothing is wrong");
+  assert.equal((await rig.call("GET", `/v1/apps/${TENANT}`)).paused, null);
+  await page.context().close();
+});
+
+test("a campaign shows its progress, is paused, resumed and cancelled", async () => {
+  const campaigns = `/v1/tenants/${TENANT}/campaigns`;
+  const made = await rig.call("POST", campaigns, { name: "Revoke CA 7", goal: "check_in", pace: { per_second: 2 }, targets: "all" });
+  await rig.call("POST", `${campaigns}/${made.id}/start`);
+  const page = await open();
+  const state = async () => (await rig.call("GET", `${campaigns}/${made.id}`)).state;
+  const press = async (verb) => {
+    await page.getByRole("button", { name: `${verb} campaign Revoke CA 7` }).click(SOON);
+    await page.getByRole("button", { name: `${verb} it` }).click();
+  };
+  await seen(page, "#campaigns tbody tr", "running");
+  await seen(page, "#campaigns tbody tr", new RegExp(`of ${DEVICES}`));
+  await press("Pause");
+  await seen(page, "#campaigns .word", "paused");
+  assert.equal(await state(), "paused");
+  await press("Resume");
+  await seen(page, "#campaigns .word", "running");
+  await page.screenshot({ path: path.join(SHOTS, "campaign.png"), fullPage: true });
+  await press("Cancel");
+  await seen(page, "#campaigns .word", "cancelled");
+  assert.equal(await state(), "cancelled");
+  await page.context().close();
+});
+
+test("on a phone nothing is wider than the screen, and an accessibility checker has nothing to say", async () => {
+  const page = await open({ viewport: { width: 390, height: 844 }, colorScheme: "dark" });
+  await seen(page, "#apps tbody tr", TENANT);
+  const [content, screen] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+  assert.ok(content <= screen, `${content} > ${screen}`);
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => window.axe.run());
+  assert.deepEqual(violations.map((found) => `${found.id}: ${found.nodes.map((node) => node.html).join(" ")}`), []);
+  const headings = await page.locator("main h2").allInnerTexts();
+  assert.ok(headings.length >= 8, headings.join());
+  await page.screenshot({ path: path.join(SHOTS, "phone.png"), fullPage: true });
+  await page.context().close();
+});
+
+test("a broker that goes away is told, and the page comes back with it", async () => {
+  const page = await open();
+  await seen(page, "#connection", "Live");
+  await rig.end("broker");
+  await seen(page, "#problems li", "The broker does not answer");
+  await page.screenshot({ path: path.join(SHOTS, "away.png"), fullPage: true });
+  await rig.startBroker();
+  await page.locator("#connection", { hasText: "Live" }).waitFor({ timeout: 60000 });
+  await page.locator("#stream", { hasText: `Events of ${TENANT}` }).waitFor({ timeout: 60000 });
+  await page.context().close();
+});
+
+test("with keys configured the page asks for one and keeps it in the tab alone", async () => {
+  const program = process.env.REVEILLE_BIN || path.resolve(import.meta.dirname, "../../target/debug/reveille");
+  const made = JSON.parse(execFileSync(program, ["key", "new", "--id", "page", "--tenant", "*", "--scope", "admin", "--json"]));
+  await rig.end("broker");
+  rig.keys = made.toml;
+  await rig.startBroker();
+  const page = await open();
+  await page.getByRole("heading", { name: "API key" }).waitFor(SOON);
+  assert.equal(await page.locator("#main").isVisible(), false);
+  await page.getByLabel("Key", { exact: true }).fill("rvk_page_wrong");
+  await page.getByRole("button", { name: "Use key" }).click();
+  await seen(page, "#key-error", "does not take this key");
+  await page.getByLabel("Key", { exact: true }).fill(made.key);
+  await page.getByRole("button", { name: "Use key" }).click();
+  await seen(page, "#connection", "Live");
+  await seen(page, "#apps tbody tr", TENANT);
+  const kept = await page.evaluate(() => ({ session: sessionStorage.length, local: localStorage.length, cookies: document.cookie }));
+  assert.deepEqual(kept, { session: 1, local: 0, cookies: "" });
+  await page.getByRole("button", { name: "Forget key" }).click();
+  await page.getByRole("heading", { name: "API key" }).waitFor(SOON);
+  assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+  await page.context().close();
+});

@@ -1,0 +1,246 @@
+//! A broker at work, watched by a real Prometheus with our rules: every question that dashboards, rules and alerts ask has an
+//! answer, and a support bundle of it holds what it should and no secret.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use reveille::sandbox::{Behaviour, CheckIns, Delay};
+use serde_json::Value;
+
+use crate::{
+    expressions::{self, of_dashboards, of_rules, selectors},
+    rig::{Rig, TENANT, until},
+    tools,
+};
+
+const DEVICES: u32 = 500;
+
+/// A Prometheus of its own; ended when dropped.
+struct Prometheus {
+    process: Child,
+    url: String,
+    http: reqwest::Client,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+impl Prometheus {
+    /// Starts one that looks at the broker every second. Rules are evaluated as often, else the test would wait for them.
+    fn start(rig: &Rig) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        for name in ["rules.yml", "alerts.yml"] {
+            let rules = tools::read(&format!("deploy/prometheus/{name}"));
+            fs::write(file(name), rules.replace("interval: 30s", "interval: 1s")).unwrap();
+        }
+        let target = rig.url("").replace("http://", "");
+        let config = serde_json::json!({
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [file("rules.yml"), file("alerts.yml")],
+            "scrape_configs": [{"job_name": "reveille", "static_configs": [{"targets": [target]}]}],
+        });
+        fs::write(file("prometheus.yml"), config.to_string()).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let process = Command::new("prometheus")
+            .arg(format!(
+                "--config.file={}",
+                file("prometheus.yml").display()
+            ))
+            .arg(format!("--storage.tsdb.path={}", file("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(file("log")).unwrap())
+            .spawn()
+            .unwrap_or_else(|error| panic!("prometheus: {error}; tests/run installs it"));
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .no_proxy()
+            .build()
+            .unwrap();
+        Self {
+            process,
+            url: format!("http://127.0.0.1:{port}"),
+            http,
+            _folder: folder,
+        }
+    }
+
+    /// Whether an expression gives a number now.
+    async fn answers(&self, expression: &str) -> bool {
+        let request = self
+            .http
+            .post(format!("{}/api/v1/query", self.url))
+            .form(&[("query", expression)]);
+        let Ok(answer) = request.send().await else {
+            return false;
+        };
+        let Ok(answer) = answer.json::<Value>().await else {
+            return false;
+        };
+        let series = answer["data"]["result"].as_array().into_iter().flatten();
+        series
+            .filter_map(|one| one["value"][1].as_str())
+            .any(|value| value != "NaN")
+    }
+}
+
+fn troubled() -> Behaviour {
+    Behaviour {
+        latency: Delay::fixed(Duration::from_millis(10)),
+        dead: "2%".parse().unwrap(),
+        check_in: CheckIns {
+            delay: "10ms..200ms".parse().unwrap(),
+            ..CheckIns::default()
+        },
+        ..Behaviour::default()
+    }
+}
+
+/// All that must have an answer: panels and recording rules as they stand, and each series that an alert names, since an alert
+/// itself is silent while all is well.
+fn questions() -> Vec<(String, String)> {
+    let recorded = expressions::rules("deploy/prometheus/rules.yml");
+    let recorded = recorded
+        .iter()
+        .map(|rule| rule["record"].as_str().unwrap().to_owned());
+    let mut all: Vec<(String, String)> = recorded.map(|name| (name.clone(), name)).collect();
+    all.extend(of_dashboards(TENANT).into_iter().map(|e| (e.place, e.text)));
+    for expression in of_rules() {
+        let named = selectors(&expression.text)
+            .into_iter()
+            .map(|selector| selector.metric);
+        all.extend(named.map(|metric| (expression.place.clone(), format!("count({metric})"))));
+    }
+    all.sort();
+    all.dedup_by(|a, b| a.1 == b.1);
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_question_of_dashboards_rules_and_alerts_has_an_answer() {
+    // given a broker that wakes a fleet, a part of it in trouble, watched from its first moment
+    let mut rig = Rig::new(DEVICES, troubled());
+    rig.start().await;
+    let prometheus = Prometheus::start(&rig);
+    until("Prometheus has seen the broker twice", async || {
+        prometheus
+            .answers("count_over_time(reveille_build_info[1m]) >= 2")
+            .await
+    })
+    .await;
+    rig.register_all().await;
+    rig.push_all("goal=check_in&expires_in=1h").await;
+
+    // when every question is asked until it is answered
+    let mut open = questions();
+    let patience = tokio::time::Instant::now() + Duration::from_secs(90);
+    while !open.is_empty() && tokio::time::Instant::now() < patience {
+        let mut unanswered = Vec::new();
+        for (place, question) in open {
+            if !prometheus.answers(&question).await {
+                unanswered.push((place, question));
+            }
+        }
+        open = unanswered;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+
+    // then none is left
+    assert!(
+        open.is_empty(),
+        "{} questions without an answer: {open:#?}",
+        open.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_has_what_support_asks_for_and_no_secret() {
+    // given a broker whose channels are all dead
+    let behaviour = Behaviour {
+        dead: "100%".parse().unwrap(),
+        ..Behaviour::default()
+    };
+    let mut rig = Rig::new(20, behaviour);
+    rig.start().await;
+    rig.register_all().await;
+    rig.push_all("goal=accepted").await;
+    until("an attempt has failed", async || {
+        let failures = rig.get(&format!("/v1/apps/{TENANT}/failures")).await;
+        failures["items"]
+            .as_array()
+            .is_some_and(|items| !items.is_empty())
+    })
+    .await;
+
+    // when it is bundled
+    let archive = rig.dir.path().join("bundle.tar.gz");
+    let login = rig.sandbox.credentials(TENANT).unwrap();
+    let ended = Command::new(env!("CARGO_BIN_EXE_reveille"))
+        .args(["bundle", "--server", &rig.url(""), "--output"])
+        .arg(&archive)
+        .arg("--config")
+        .arg(rig.configure())
+        .env("E2E_WNS_SECRET", &login.secrets[0])
+        .output()
+        .unwrap();
+    assert!(
+        ended.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+
+    // then it has these files, the ids that Microsoft wants, and nothing private
+    let unpacked = tempfile::tempdir().unwrap();
+    let tar = Command::new("tar")
+        .arg("-xzf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(unpacked.path())
+        .status();
+    assert!(tar.unwrap().success());
+    let mut whole = String::new();
+    for name in [
+        "about.json",
+        "reveille.toml",
+        "environment.txt",
+        "readiness.json",
+        "apps.json",
+        "tenants.json",
+        "metrics.txt",
+    ] {
+        whole += &fs::read_to_string(unpacked.path().join("reveille-bundle").join(name))
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+    let failures = unpacked
+        .path()
+        .join(format!("reveille-bundle/recent-failures/{TENANT}.json"));
+    let failures = fs::read_to_string(failures).unwrap();
+    let listed: Value = serde_json::from_str(&failures).unwrap();
+    let first = &listed["items"][0];
+    for id in ["msg_id", "debug_trace", "ms_cv"] {
+        assert!(
+            first[id].as_str().is_some_and(|text| !text.is_empty()),
+            "{id} in {first}"
+        );
+    }
+    whole += &failures;
+    let (_, uri) = rig.sandbox.channels(TENANT).next().unwrap();
+    let uri = uri.to_string();
+    let token = uri.split("token=").nth(1).unwrap_or(&uri);
+    for private in [login.secrets[0].as_str(), token] {
+        assert!(!whole.contains(private), "{private} is in the bundle");
+    }
+}
