@@ -1,5 +1,7 @@
 //! Webhooks over a real store: signed, at least once, in order for each device, and no endpoint waits for another.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{

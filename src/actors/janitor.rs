@@ -119,7 +119,12 @@ async fn remind(broker: &Broker, reminder: &mut Option<Reminder>) -> Result<(), 
         rules: Arc::new(broker.rules.clone()),
         telemetry: broker.telemetry.clone(),
     };
-    let today = broker.clock.now().to_zoned(TimeZone::UTC).date().to_string();
+    let today = broker
+        .clock
+        .now()
+        .to_zoned(TimeZone::UTC)
+        .date()
+        .to_string();
     let walk = match reminder {
         Some(walk) => walk,
         None => {

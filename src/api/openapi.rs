@@ -11,8 +11,7 @@ use utoipa::{
 
 use super::{
     apps, campaign_targets, campaigns, channels, check_ins, devices, events, failures, forecast,
-    health,
-    pushes,
+    health, pushes,
     route::{Endpoint, Entry},
     syncml, tenants, webhooks,
 };

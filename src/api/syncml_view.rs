@@ -182,7 +182,11 @@ impl Step {
     }
 }
 
-pub(super) fn channel_answer(report: &SyncMlReport, uri: Option<&ChannelUri>, updated: bool) -> ChannelAnswer {
+pub(super) fn channel_answer(
+    report: &SyncMlReport,
+    uri: Option<&ChannelUri>,
+    updated: bool,
+) -> ChannelAnswer {
     let (state, detail) = match &report.channel {
         ChannelFinding::Uri(_) if updated => ("registered", None),
         ChannelFinding::Uri(_) => ("unchanged", None),

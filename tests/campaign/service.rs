@@ -49,10 +49,8 @@ async fn a_campaign_runs_from_draft_to_finished_and_tells_so() {
         assert_eq!(report.counts.attempts, 700);
         assert_eq!(report.counts.delays.count(), 700);
         assert!(shift.await.unwrap() == Ok(Ended::Done));
-        assert_eq!(
-            world.told().await,
-            ["campaign.started", "campaign.finished"]
-        );
+        let told = world.until_told("campaign.finished").await;
+        assert_eq!(told, ["campaign.started", "campaign.finished"]);
         let targets = world.targets(&id, &[]).await;
         assert_eq!(targets.len(), 700);
         let result = &targets[0].result;
@@ -163,7 +161,7 @@ async fn a_cancelled_campaign_ends_what_is_left_and_leaves_no_trace_in_the_queue
         let _next_shift = world.shift(&next);
         world.pass(60);
         world.until(&next, |r| r.counts.released() == 5).await;
-        assert_eq!(world.told().await.last().unwrap(), "campaign.started");
+        world.until_told("campaign.started").await;
     })
     .await;
 }
@@ -200,12 +198,7 @@ async fn a_failed_gate_pauses_with_its_reason_and_a_resume_goes_on_with_the_next
         assert_eq!(pause.cause, PauseCause::Gate);
         let reason = "10 of 30 reachable targets checked in, below 50%";
         assert_eq!(pause.detail.as_deref(), Some(reason));
-        assert!(
-            world
-                .told()
-                .await
-                .contains(&"campaign.gate_failed".to_owned())
-        );
+        world.until_told("campaign.gate_failed").await;
 
         world.campaigns.resume(&world.tenant, &id).await.unwrap();
         let report = world.until(&id, |r| r.counts.waiting == 0).await;

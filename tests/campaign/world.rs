@@ -306,8 +306,19 @@ impl World {
         }
     }
 
-    /// The types of all campaign events so far.
-    pub(crate) async fn told(&self) -> Vec<String> {
+    /// The types of all campaign events, once this one is the last of them: it is told after the state that it tells of.
+    pub(crate) async fn until_told(&self, last: &str) -> Vec<String> {
+        for _ in 0..LOOKS_MAX {
+            let told = self.told().await;
+            if told.last().is_some_and(|kind| kind == last) {
+                return told;
+            }
+            sleep(LOOK).await;
+        }
+        panic!("{last} was not told last: {:?}", self.told().await);
+    }
+
+    async fn told(&self) -> Vec<String> {
         let mut events = Vec::new();
         let mut after = After::Oldest;
         loop {

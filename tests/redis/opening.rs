@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use reveille::{
-    adapters::redis::{ConnectError, RedisOptions, RedisStore, Tls},
+    adapters::redis::{Address, Arrangement, ConnectError, Login, RedisOptions, RedisStore, Tls},
     ports::error::{Probe, StoreError},
 };
+use secrecy::SecretString;
 
 use crate::{items::*, redis_server::RedisServer, rig::*};
 
@@ -138,9 +139,15 @@ async fn a_store_is_reached_through_tls_as_a_user_of_the_access_list() {
     server.ask::<()>(&words);
     // when it is opened with the right password and with a wrong one
     let with = |password: &str| {
-        let url = format!("rediss://broker:{password}@localhost:{tls_port}");
-        let plain = single(&server);
-        let mut options = RedisOptions::from_url(&url, plain.clock, plain.alarm).unwrap();
+        let mut options = single(&server);
+        options.arrangement = Arrangement::Single(Address {
+            host: "localhost".to_owned(),
+            port: tls_port,
+        });
+        options.login = Login {
+            user: Some("broker".to_owned()),
+            password: Some(SecretString::from(password)),
+        };
         let authorities = Some(made.cert.pem().into_bytes());
         options.tls = Some(Tls {
             authorities,

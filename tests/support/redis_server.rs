@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const START_MAX: Duration = Duration::from_secs(20);
 
 /// One server.
-pub struct RedisServer {
+pub(crate) struct RedisServer {
     pub port: u16,
     folder: TempDir,
     arguments: Vec<String>,
@@ -22,19 +22,19 @@ pub struct RedisServer {
 
 impl RedisServer {
     /// Starts a server that keeps what it acknowledges: an append-only file, synced at every write.
-    pub fn durable() -> Self {
+    pub(crate) fn durable() -> Self {
         Self::start(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
     /// Starts a server with these arguments, without snapshots.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut server = Self::prepared(arguments);
         server.run();
         server
     }
 
     /// A server that has a port and a folder but does not run yet.
-    pub fn prepared(arguments: &[&str]) -> Self {
+    pub(crate) fn prepared(arguments: &[&str]) -> Self {
         Self {
             port: free_port(),
             folder: tempfile::tempdir().unwrap(),
@@ -43,29 +43,29 @@ impl RedisServer {
         }
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// Adds an argument for the next start.
-    pub fn argue(&mut self, arguments: &[&str]) {
+    pub(crate) fn argue(&mut self, arguments: &[&str]) {
         self.arguments
             .extend(arguments.iter().map(|a| (*a).to_owned()));
     }
 
     /// Writes the configuration file, which the server may write to later.
-    pub fn configure(&self, text: &str) {
+    pub(crate) fn configure(&self, text: &str) {
         std::fs::write(self.folder.path().join("redis.conf"), text).unwrap();
     }
 
     /// Starts the process and waits until it answers.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         self.spawn();
         self.wait_until_it_answers();
     }
 
     /// Starts the process and does not wait.
-    pub fn spawn(&mut self) {
+    pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "the server runs already");
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
         let mut command = Command::new("redis-server");
@@ -88,7 +88,7 @@ impl RedisServer {
         }));
     }
 
-    pub fn wait_until_it_answers(&self) {
+    pub(crate) fn wait_until_it_answers(&self) {
         let begun = Instant::now();
         while !self.answers() {
             assert!(
@@ -114,25 +114,28 @@ impl RedisServer {
     }
 
     /// What the server has written to its log.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// Sends a command and returns its answer.
-    pub fn try_ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+    pub(crate) fn try_ask<T: redis::FromRedisValue>(
+        &self,
+        words: &[&str],
+    ) -> redis::RedisResult<T> {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
         command.query(&mut self.connection()?)
     }
 
     /// Sends a command that must succeed.
-    pub fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+    pub(crate) fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         self.try_ask(words)
             .unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
     /// Ends the process without notice.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
             process.wait().unwrap();
@@ -140,14 +143,14 @@ impl RedisServer {
     }
 
     /// Sends a signal by name, for example `STOP`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.process.as_ref().unwrap().id().to_string();
         let sent = Command::new("kill").args(["-s", name, &id]).status();
         assert!(sent.unwrap().success());
     }
 
     /// Main thread's processor time so far, in seconds.
-    pub fn cpu_seconds(&self) -> f64 {
+    pub(crate) fn cpu_seconds(&self) -> f64 {
         let info: String = self.ask(&["INFO", "cpu"]);
         let of = |name: &str| {
             let line = info.lines().find_map(|line| line.strip_prefix(name));

@@ -10,7 +10,6 @@ use super::{
     errors::damaged,
     hints::{Open, Share},
     pack::Pack,
-    queues::micros_of,
     reading::stored_value,
     records::device,
     script::{CLAIM, ScriptCall},
@@ -99,29 +98,16 @@ pub(super) async fn claim(core: &Arc<Core>, wants: &[Want]) -> Result<Vec<Claime
     Ok(claimed.into_iter().map(|(_, taken)| taken).collect())
 }
 
-/// Looks in every shard for queues about which nothing is known.
-async fn search(core: &Arc<Core>, wanted: &[Wanted<'_>]) -> Result<(), StoreError> {
-    let unknown: Vec<&Queue> = wanted
+/// Looks at all shards if nothing is known about one of the queues.
+async fn search(core: &Core, wanted: &[Wanted<'_>]) -> Result<(), StoreError> {
+    if wanted
         .iter()
-        .map(|want| want.queue)
-        .filter(|queue| core.hints.should_search(queue))
-        .collect();
-    if unknown.is_empty() {
-        return Ok(());
+        .any(|want| core.hints.should_search(want.queue))
+    {
+        let shards: Vec<usize> = (0..core.shards()).collect();
+        core.refresh_hints(&shards).await?;
     }
-    let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
-    let searches = (0..core.shards()).map(async |shard| {
-        let mut command = redis::cmd("ZMSCORE");
-        command.arg(core.keys().own(shard, "ready")).arg(&names);
-        let answer = core.client.run(shard, command).await?;
-        let firsts: Vec<Option<f64>> =
-            redis::from_redis_value(answer).map_err(|_| damaged("ready queues"))?;
-        for (queue, first) in unknown.iter().zip(firsts) {
-            core.hints.tell(shard, queue, first.map_or(0, micros_of), 0);
-        }
-        Ok::<_, StoreError>(())
-    });
-    join_all(searches).await.into_iter().collect()
+    Ok(())
 }
 
 /// What a shard gives: the want, the score before, the claim.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 use redis::Value;
 use tokio::sync::watch;
 
 use super::{
     Core, RedisStore,
     errors::damaged,
+    many::Reading,
     script::{DOCUMENT_DELETE, DOCUMENT_PUT, ScriptCall},
 };
 use crate::ports::{
@@ -89,21 +89,33 @@ impl Documents for RedisStore {
         let from = cursor.map_or_else(|| format!("[{prefix}"), |last| format!("({last}"));
         // Names are ASCII, so this byte comes after all that begin with the prefix.
         let to = [b"(", prefix.as_bytes(), b"\xff"].concat();
-        let names = (0..core.shards()).map(async |shard| {
-            let mut command = redis::cmd("ZRANGEBYLEX");
-            command
-                .arg(core.keys().own(shard, "docs"))
-                .arg(&from)
-                .arg(to.as_slice());
-            command.arg("LIMIT").arg(0).arg(limit);
-            let answer = core.client.run(shard, command).await?;
-            redis::from_redis_value::<Vec<String>>(answer).map_err(|_| damaged("document names"))
-        });
-        let mut names: Vec<String> = try_join_all(names).await?.into_iter().flatten().collect();
+        let most = limit.to_string();
+        let keys = core.everywhere(|shard| core.keys().own(shard, "docs"));
+        let rest: &[&[u8]] = &[from.as_bytes(), &to, b"LIMIT", b"0", most.as_bytes()];
+        let reading = Reading {
+            name: "ZRANGEBYLEX",
+            rest,
+        };
+        let names: Vec<Vec<String>> = core.read_many(keys, &reading).await?;
+        let mut names: Vec<String> = names.into_iter().flatten().collect();
         names.sort();
         let more = names.len() >= limit;
         names.truncate(limit);
-        let found = try_join_all(names.iter().map(|name| get(core, name))).await?;
+        let place = |name: &String| {
+            let shard = core.keys().shard_of_name(name);
+            (shard, core.keys().document(shard, name))
+        };
+        let reading = Reading {
+            name: "GET",
+            rest: &[],
+        };
+        let found: Vec<Option<Vec<u8>>> = core
+            .read_many(names.iter().map(place).collect(), &reading)
+            .await?;
+        let found: Vec<Option<Document>> = found
+            .into_iter()
+            .map(|kept| kept.map(read).transpose())
+            .collect::<Result<_, _>>()?;
         let next = names.last().filter(|_| more).cloned();
         let items = names
             .into_iter()

@@ -97,10 +97,7 @@ fn lost() -> Verdict {
 
 fn redirect(error: &RedisError) -> Option<Address> {
     let (address, _slot) = error.redirect_node()?;
-    // A name of `?` or none means the node that answered does not know; the map of slots will tell.
-    read_address(address, 0)
-        .ok()
-        .filter(|a| a.port != 0 && a.host != "?")
+    read_address(address)
 }
 
 fn script_error(error: &RedisError) -> StoreError {

@@ -49,39 +49,25 @@ impl Feed for RedisStore {
     ) -> Result<(Vec<Entry>, Cursor), FeedError> {
         self.core.open()?;
         let core = &self.core;
-        let mut places = match after {
-            After::Cursor(cursor) => Some(read_cursor(core, cursor)?),
-            After::Oldest | After::Newest => None,
+        let mut from: Vec<Begin> = match after {
+            After::Cursor(cursor) => read_cursor(core, cursor)?
+                .into_iter()
+                .map(Begin::At)
+                .collect(),
+            After::Oldest => vec![Begin::Oldest; core.shards()],
+            After::Newest => vec![Begin::Newest; core.shards()],
         };
-        let newest = *after == After::Newest;
-        let mut tails: Vec<Tail> = Vec::new();
         let mut each = limit.div_ceil(core.shards()) + SPARE;
         loop {
             each = each.min(limit.max(1));
-            let reads = (0..core.shards()).map(|shard| {
-                let from = places.as_ref().map(|places| places[shard]);
-                let known = tails.get(shard);
-                read_tail(
-                    core,
-                    Part {
-                        tenant,
-                        shard,
-                        from,
-                        newest,
-                        each,
-                    },
-                    known,
-                )
-            });
-            tails = try_join_all(reads).await?;
+            let tails = read_tails(core, tenant, &from, each).await?;
             let found: usize = tails.iter().map(|tail| tail.events.len()).sum();
             if found >= limit || each >= limit || tails.iter().all(|tail| tail.complete) {
-                break;
+                return merge(core, tenant, tails, limit);
             }
-            places = Some(tails.iter().map(|tail| tail.from).collect());
+            from = tails.iter().map(|tail| Begin::At(tail.from)).collect();
             each *= 4;
         }
-        merge(core, tenant, tails, limit)
     }
 
     async fn append(&self, tenant: &TenantId, events: Vec<Event>) -> Result<(), StoreError> {
@@ -121,48 +107,64 @@ impl Feed for RedisStore {
     }
 }
 
-/// What is read of one shard.
-struct Part<'a> {
-    tenant: &'a TenantId,
-    shard: usize,
-    from: Option<u64>,
-    newest: bool,
-    each: usize,
+/// Where reading a shard begins.
+#[derive(Clone, Copy)]
+enum Begin {
+    Oldest,
+    Newest,
+    At(u64),
 }
 
 /// The events of one shard from a position on.
-#[derive(Clone)]
 struct Tail {
     from: u64,
     events: Vec<String>,
     complete: bool,
 }
 
-async fn read_tail(core: &Core, part: Part<'_>, known: Option<&Tail>) -> Result<Tail, FeedError> {
-    if let Some(tail) = known.filter(|tail| tail.complete) {
-        return Ok(tail.clone());
-    }
-    let from = match part.from {
-        Some(from) => from.to_string(),
-        None if part.newest => "newest".to_owned(),
-        None => "oldest".to_owned(),
-    };
-    let call = ScriptCall::new(&FEED_READ)
-        .key(core.keys().events(part.shard, part.tenant))
-        .key(core.keys().own(part.shard, "feed"))
-        .arg(part.tenant.as_str())
-        .arg(from)
-        .arg(part.each.to_string());
-    let answer = core.client.run(part.shard, call).await?;
-    let (trimmed, kept, events): (u64, u64, Vec<String>) =
-        redis::from_redis_value(answer).map_err(|_| damaged("feed"))?;
+async fn read_tails(
+    core: &Core,
+    tenant: &TenantId,
+    from: &[Begin],
+    each: usize,
+) -> Result<Vec<Tail>, FeedError> {
+    let calls = core.by_gate(0..core.shards()).into_values().map(|shards| {
+        let mut call = ScriptCall::new(&FEED_READ)
+            .arg(tenant.as_str())
+            .arg(each.to_string());
+        for shard in &shards {
+            call = call
+                .key(core.keys().events(*shard, tenant))
+                .key(core.keys().own(*shard, "feed"));
+            call = call.arg(match from[*shard] {
+                Begin::Oldest => "oldest".to_owned(),
+                Begin::Newest => "newest".to_owned(),
+                Begin::At(position) => position.to_string(),
+            });
+        }
+        async move {
+            let answer = core.client.run(shards[0], call).await?;
+            let parts: Vec<(u64, u64, Vec<String>)> =
+                redis::from_redis_value(answer).map_err(|_| damaged("feed"))?;
+            Ok::<_, StoreError>(shards.into_iter().zip(parts))
+        }
+    });
+    let mut parts: Vec<_> = try_join_all(calls).await?.into_iter().flatten().collect();
+    parts.sort_by_key(|(shard, _)| *shard);
+    parts
+        .into_iter()
+        .map(|(shard, part)| tail(from[shard], part))
+        .collect()
+}
+
+fn tail(from: Begin, (trimmed, kept, events): (u64, u64, Vec<String>)) -> Result<Tail, FeedError> {
     let end = trimmed + kept;
-    let from = match part.from {
-        Some(from) if from < trimmed => return Err(FeedError::Trimmed),
-        Some(from) if from > end => return Err(FeedError::UnknownCursor),
-        Some(from) => from,
-        None if part.newest => end,
-        None => trimmed,
+    let from = match from {
+        Begin::At(position) if position < trimmed => return Err(FeedError::Trimmed),
+        Begin::At(position) if position > end => return Err(FeedError::UnknownCursor),
+        Begin::At(position) => position,
+        Begin::Newest => end,
+        Begin::Oldest => trimmed,
     };
     let complete = from + u64::try_from(events.len()).unwrap_or(0) >= end;
     Ok(Tail {

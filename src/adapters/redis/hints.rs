@@ -4,7 +4,7 @@
 //! from sweeps, and may be late; a queue about which they know nothing is looked up in every shard.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -75,11 +75,25 @@ impl Hints {
         }
     }
 
-    /// Notes the first score of a queue in a shard, 0 for none, as the shard said at `as_of`, 0 for just now.
+    /// Notes what a shard said at `as_of` is the first score of a queue, 0 for none.
     pub(super) fn tell(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) {
         let _before = self
             .lock()
             .set(self.shards, shard, queue, (first_micros, as_of));
+    }
+
+    /// Notes all that a shard said at `as_of`: a queue that it did not name holds nothing.
+    pub(super) fn replace(&self, shard: usize, queues: &[(Queue, i64)], as_of: i64) {
+        let mut inner = self.lock();
+        let named: HashSet<&Queue> = queues.iter().map(|(queue, _)| queue).collect();
+        let known = inner.firsts.keys().filter(|queue| !named.contains(queue));
+        let emptied: Vec<Queue> = known.cloned().collect();
+        for queue in &emptied {
+            let _before = inner.set(self.shards, shard, queue, (0, as_of));
+        }
+        for (queue, first) in queues {
+            let _before = inner.set(self.shards, shard, queue, (*first, as_of));
+        }
     }
 
     /// Notes that a queue's first score in a shard has moved forward; whether the whole queue is due earlier for it. False
@@ -102,7 +116,7 @@ impl Hints {
     /// Forgets what is known of a shard.
     pub(super) fn forget(&self, shard: usize) {
         self.lock().firsts.retain(|_, firsts| {
-            firsts[shard].score = NEVER;
+            firsts[shard] = UNKNOWN;
             firsts.iter().any(|first| first.score != NEVER)
         });
     }
@@ -188,7 +202,7 @@ impl Inner {
             score: own,
             as_of: known,
         } = firsts[shard];
-        let late = said.1 != 0 && said.1 <= known && known - said.1 < STEP_MICROS;
+        let late = said.1 <= known && known - said.1 < STEP_MICROS;
         if late {
             return None;
         }
@@ -197,8 +211,10 @@ impl Inner {
             .enumerate()
             .filter(|(other, _)| *other != shard);
         let others = others.map(|(_, first)| first.score).min().unwrap_or(NEVER);
-        let as_of = if said.1 == 0 { known } else { said.1 };
-        firsts[shard] = First { score, as_of };
+        firsts[shard] = First {
+            score,
+            as_of: said.1,
+        };
         if score == NEVER && others == NEVER {
             self.firsts.remove(queue);
         }
@@ -230,9 +246,9 @@ mod tests {
         for shard in 0..3 {
             hints.clock(shard, 1_000_000);
         }
-        hints.tell(0, &queue(), 900_000, 0);
-        hints.tell(1, &queue(), 500_000, 0);
-        hints.tell(2, &queue(), 9_000_000, 0);
+        hints.tell(0, &queue(), 900_000, 1);
+        hints.tell(1, &queue(), 500_000, 1);
+        hints.tell(2, &queue(), 9_000_000, 1);
         // when 5 are wanted of at most two shards
         let queue = queue();
         let want = [Open {
@@ -259,7 +275,7 @@ mod tests {
     async fn what_lies_ahead_becomes_due_as_time_passes() {
         let hints = Hints::new(1);
         hints.clock(0, 1_000_000);
-        hints.tell(0, &queue(), 3_000_000, 0);
+        hints.tell(0, &queue(), 3_000_000, 1);
         let queue = queue();
         let want = || {
             [Open {
@@ -281,7 +297,7 @@ mod tests {
         assert!(!hints.should_search(&queue()));
         tokio::time::advance(SEARCH_INTERVAL).await;
         assert!(hints.should_search(&queue()));
-        hints.tell(1, &queue(), 5, 0);
+        hints.tell(1, &queue(), 5, 1);
         tokio::time::advance(SEARCH_INTERVAL).await;
         assert!(!hints.should_search(&queue()));
     }
@@ -309,5 +325,17 @@ mod tests {
         assert!(!hints.found(0, &queue(), 50, 2));
         assert!(!hints.found(1, &queue(), 60, 2));
         assert!(hints.found(1, &queue(), 40, 3));
+    }
+
+    #[test]
+    fn a_look_at_a_shard_does_not_undo_what_it_said_since() {
+        let hints = Hints::new(1);
+        let other: Queue = "contoso:urgent:direct".parse().unwrap();
+        hints.tell(0, &queue(), 50, 3);
+        hints.tell(0, &other, 60, 9);
+        // what was seen at 5 knows nothing of what was said at 9
+        hints.replace(0, &[], 5);
+        assert!(hints.should_search(&queue()));
+        assert!(!hints.should_search(&other));
     }
 }

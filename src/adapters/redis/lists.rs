@@ -36,7 +36,12 @@ impl Lists for RedisStore {
         let mut items = Vec::new();
         loop {
             let left = limit - items.len();
-            let mut found = page(&self.core, shard, &place, after.as_ref(), left).await?;
+            let start = PageStart {
+                after: after.as_ref(),
+                limit: left,
+            };
+            let found = pages(&self.core, &[shard], &place, start).await?;
+            let mut found: Vec<Member> = found.into_iter().flatten().collect();
             let shard_ends = found.len() < left;
             items.append(&mut found);
             if let Some(last) = items.last().filter(|_| !shard_ends) {
@@ -68,7 +73,7 @@ impl Lists for RedisStore {
         let place = Place { tenant, list };
         let finds = parts.iter().map(async |(shard, places)| {
             let mut call = place
-                .call(&self.core, *shard, &LIST_FIND)
+                .keys(&self.core, *shard, ScriptCall::new(&LIST_FIND))
                 .arg(place.apart());
             for i in places {
                 call = call.arg(devices[*i].as_str());
@@ -109,10 +114,14 @@ impl Lists for RedisStore {
         let mut each = limit.div_ceil(shards);
         // Shards that had as many as they were asked for may have what others lack.
         while found.iter().map(Vec::len).sum::<usize>() < limit && !asked.is_empty() {
-            let pages = asked
+            let start = PageStart {
+                after: None,
+                limit: each,
+            };
+            for (shard, members) in asked
                 .iter()
-                .map(|shard| page(&self.core, *shard, &place, None, each));
-            for (shard, members) in asked.iter().zip(try_join_all(pages).await?) {
+                .zip(pages(&self.core, &asked, &place, start).await?)
+            {
                 found[*shard] = members;
             }
             asked.retain(|shard| found[*shard].len() == each && each < limit);
@@ -156,13 +165,8 @@ impl Place<'_> {
         }
     }
 
-    fn call(
-        &self,
-        core: &Core,
-        shard: usize,
-        script: &'static super::script::Script,
-    ) -> ScriptCall {
-        let call = ScriptCall::new(script).key(core.keys().list(shard, self.tenant, self.list));
+    fn keys(&self, core: &Core, shard: usize, call: ScriptCall) -> ScriptCall {
+        let call = call.key(core.keys().list(shard, self.tenant, self.list));
         match text_apart(self.list) {
             true => call.key(core.keys().list_texts(shard, self.tenant, self.list)),
             false => call,
@@ -170,34 +174,58 @@ impl Place<'_> {
     }
 }
 
-async fn page(
-    core: &Core,
-    shard: usize,
-    place: &Place<'_>,
-    after: Option<&(i64, DeviceId)>,
+/// Where a page begins and how long it may be.
+#[derive(Clone, Copy)]
+struct PageStart<'a> {
+    after: Option<&'a (i64, DeviceId)>,
     limit: usize,
-) -> Result<Vec<Member>, StoreError> {
-    let (score, device_text) = match after {
+}
+
+/// A page of each of these shards.
+async fn pages(
+    core: &Core,
+    shards: &[usize],
+    place: &Place<'_>,
+    start: PageStart<'_>,
+) -> Result<Vec<Vec<Member>>, StoreError> {
+    let (score, device_text) = match start.after {
         Some((score, device)) => (score.to_string(), device.as_str()),
         None => (String::new(), ""),
     };
-    let call = place
-        .call(core, shard, &LIST_PAGE)
-        .arg(limit.to_string())
-        .arg(place.apart())
-        .arg(device_text)
-        .arg(score);
-    let answer = core.client.run(shard, call).await?;
-    let members: Vec<(String, String, String)> =
-        redis::from_redis_value(answer).map_err(|_| damaged("list"))?;
-    let members = members.into_iter().map(|(id, score, text)| {
-        Ok(Member {
-            device: device(&id)?,
-            score: whole(&score)?,
-            text,
-        })
-    });
-    members.collect()
+    let calls = core
+        .by_gate(shards.iter().copied())
+        .into_values()
+        .map(|places| {
+            let mut call = ScriptCall::new(&LIST_PAGE)
+                .arg(start.limit.to_string())
+                .arg(place.apart())
+                .arg(device_text)
+                .arg(score.as_str());
+            for at in &places {
+                call = place.keys(core, shards[*at], call);
+            }
+            async move {
+                let answer = core.client.run(shards[places[0]], call).await?;
+                let pages: Vec<Vec<(String, String, String)>> =
+                    redis::from_redis_value(answer).map_err(|_| damaged("list"))?;
+                Ok::<_, StoreError>(places.into_iter().zip(pages))
+            }
+        });
+    let mut found: Vec<_> = try_join_all(calls).await?.into_iter().flatten().collect();
+    found.sort_by_key(|(at, _)| *at);
+    found
+        .into_iter()
+        .map(|(_, page)| page.into_iter().map(member).collect())
+        .collect()
+}
+
+fn member((id, score, text): (String, String, String)) -> Result<Member, StoreError> {
+    let (device, score) = (device(&id)?, whole(&score)?);
+    Ok(Member {
+        device,
+        score,
+        text,
+    })
 }
 
 /// A score as the server writes it: whole, possibly with an exponent.

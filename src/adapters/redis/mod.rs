@@ -17,6 +17,7 @@ mod keys;
 mod leases;
 mod link;
 mod lists;
+mod many;
 mod news;
 mod options;
 mod pack;
@@ -60,7 +61,7 @@ use self::{
 };
 pub use self::{
     keys::SHARDS_MAX,
-    options::{Address, Alarm, Arrangement, Login, RedisOptions, SHARDS_DEFAULT, Tls, UrlError},
+    options::{Address, Alarm, Arrangement, Login, RedisOptions, SHARDS_DEFAULT, Tls},
 };
 use crate::{
     domain::{id::DeviceKey, queue::Queue},
@@ -130,6 +131,7 @@ struct Core {
     commits: Vec<Arc<Gate<CommitJob>>>,
     /// Servers whose announcements are heard.
     heard: watch::Sender<usize>,
+    epoch: tick::Epoch,
     warnings: probe::Warnings,
     closed: AtomicBool,
 }
@@ -159,6 +161,7 @@ impl RedisStore {
             reads: (0..gates).map(|_| Arc::new(Gate::default())).collect(),
             commits: (0..gates).map(|_| Arc::new(Gate::default())).collect(),
             heard: watch::Sender::new(0),
+            epoch: tick::Epoch::default(),
             warnings: probe::Warnings::default(),
             closed: AtomicBool::new(false),
             options,

@@ -162,16 +162,16 @@ fn note(core: &Core, places: &[usize], data: &[Value]) {
 
 /// Asks the shards for all that may have been announced unheard.
 async fn catch_up(core: &Core, places: &[usize]) {
-    let asked = places.iter().map(async |place| {
-        // A shard that cannot answer now is swept later.
-        let Ok(ready) = core.refresh_hints(*place).await else {
-            return;
-        };
+    // Another server may have taken over, with another clock.
+    for place in places {
+        core.hints.forget(*place);
+    }
+    // Shards that cannot answer now are swept later.
+    if let Ok(ready) = core.refresh_hints(places).await {
         for (queue, first) in ready {
             core.wake(&queue, first);
         }
-    });
-    join_all(asked).await;
+    }
     core.appended.send_modify(|count| *count += 1);
     core.changed.send_modify(|count| *count += 1);
 }

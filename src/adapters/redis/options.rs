@@ -10,11 +10,6 @@ use crate::ports::{clock::Clock, queues::LEASE};
 /// Shards of a store that says nothing else.
 pub const SHARDS_DEFAULT: usize = 64;
 
-/// Port of a Redis that says nothing else.
-const REDIS_PORT: u16 = 6379;
-/// Port of a Sentinel that says nothing else.
-const SENTINEL_PORT: u16 = 26_379;
-
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
@@ -107,47 +102,7 @@ pub struct RedisOptions {
     pub alarm: Alarm,
 }
 
-/// The address of a store cannot be understood.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("store url: {0}")]
-pub struct UrlError(&'static str);
-
 impl RedisOptions {
-    /// Reads `redis://[user:password@]host[:port][/database]`, `redis+sentinel://…host,host…/master[/database]` or
-    /// `redis+cluster://…host,host…`; `rediss` in place of `redis` encrypts. User and password are percent-encoded.
-    ///
-    /// # Errors
-    /// [`UrlError`] names the part that is wrong; it never repeats the text.
-    pub fn from_url(url: &str, clock: Arc<dyn Clock>, alarm: Alarm) -> Result<Self, UrlError> {
-        let (scheme, rest) = url.split_once("://").ok_or(UrlError("no scheme"))?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, hosts) = match authority.rsplit_once('@') {
-            Some((login, hosts)) => (read_login(login)?, hosts),
-            None => (Login::default(), authority),
-        };
-        let (family, arrangement) = scheme.split_once('+').unwrap_or((scheme, "single"));
-        let tls = match family {
-            "redis" => None,
-            "rediss" => Some(Tls::default()),
-            _ => return Err(UrlError("the scheme is neither redis nor rediss")),
-        };
-        let (arrangement, database) = read_arrangement(arrangement, hosts, path)?;
-        Ok(Self {
-            arrangement,
-            tls,
-            login,
-            database,
-            ..Self::at(
-                Address {
-                    host: String::new(),
-                    port: 0,
-                },
-                clock,
-                alarm,
-            )
-        })
-    }
-
     /// A single server with the defaults for all else.
     #[must_use]
     pub fn at(address: Address, clock: Arc<dyn Clock>, alarm: Alarm) -> Self {
@@ -182,163 +137,30 @@ impl RedisOptions {
     }
 }
 
-fn read_login(text: &str) -> Result<Login, UrlError> {
-    let (user, password) = match text.split_once(':') {
-        Some((user, password)) => (user, Some(percent_decoded(password)?)),
-        None => (text, None),
-    };
-    Ok(Login {
-        user: Some(percent_decoded(user)?).filter(|user| !user.is_empty()),
-        password: password.map(SecretString::from),
+/// Reads `host:port` or `[v6]:port`, as servers write it when they redirect.
+pub(super) fn read_address(text: &str) -> Option<Address> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    // A name of `?` or none means that the node does not know.
+    let known = !host.is_empty() && host != "?";
+    known.then_some(())?;
+    Some(Address {
+        host: host.to_owned(),
+        port: port.parse().ok()?,
     })
-}
-
-fn percent_decoded(text: &str) -> Result<String, UrlError> {
-    const WRONG: UrlError = UrlError("user or password is not percent-encoded text");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|d| char::from(d).to_digit(16));
-        let (Some(high), Some(low)) = (digit(), digit()) else {
-            return Err(WRONG);
-        };
-        bytes.push(u8::try_from(high * 16 + low).expect("two hex digits"));
-    }
-    String::from_utf8(bytes).map_err(|_| WRONG)
-}
-
-fn read_arrangement(kind: &str, hosts: &str, path: &str) -> Result<(Arrangement, u8), UrlError> {
-    let database = |text: &str| match text {
-        "" => Ok(0),
-        number => number
-            .parse()
-            .map_err(|_| UrlError("the database is not a number to 255")),
-    };
-    match kind {
-        "single" => Ok((
-            Arrangement::Single(read_address(hosts, REDIS_PORT)?),
-            database(path)?,
-        )),
-        "sentinel" => {
-            let (master, number) = path.split_once('/').unwrap_or((path, ""));
-            if master.is_empty() {
-                return Err(UrlError("the path does not name the master"));
-            }
-            let master = master.to_owned();
-            let sentinels = read_addresses(hosts, SENTINEL_PORT)?;
-            Ok((
-                Arrangement::Sentinel { sentinels, master },
-                database(number)?,
-            ))
-        }
-        "cluster" => {
-            let seeds = read_addresses(hosts, REDIS_PORT)?;
-            Ok((Arrangement::Cluster { seeds }, database(path)?))
-        }
-        _ => Err(UrlError(
-            "the scheme ends neither in +sentinel nor in +cluster",
-        )),
-    }
-}
-
-fn read_addresses(hosts: &str, port: u16) -> Result<Vec<Address>, UrlError> {
-    hosts
-        .split(',')
-        .map(|host| read_address(host, port))
-        .collect()
-}
-
-/// Reads `host`, `host:port` or `[v6]:port`.
-pub(super) fn read_address(text: &str, default_port: u16) -> Result<Address, UrlError> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => {
-            let port = port
-                .parse()
-                .map_err(|_| UrlError("the port is not a number"))?;
-            (host, port)
-        }
-        _ => (text, default_port),
-    };
-    let host = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
-    if host.is_empty() {
-        return Err(UrlError("there is no host"));
-    }
-    Ok(Address { host, port })
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-    use secrecy::ExposeSecret;
-
     use super::*;
 
-    struct Noon;
-    impl Clock for Noon {
-        fn now(&self) -> Timestamp {
-            Timestamp::UNIX_EPOCH
-        }
-    }
-
-    fn read(url: &str) -> Result<RedisOptions, UrlError> {
-        RedisOptions::from_url(url, Arc::new(Noon), Arc::new(|_| ()))
-    }
-
-    fn address(host: &str, port: u16) -> Address {
-        Address {
-            host: host.to_owned(),
-            port,
-        }
-    }
-
     #[test]
-    fn a_url_tells_arrangement_login_and_encryption() {
-        let single = read("redis://broker:p%40ss@[::1]:7000/3").unwrap();
-        assert_eq!(
-            single.arrangement,
-            Arrangement::Single(address("::1", 7000))
-        );
-        assert_eq!(single.login.user.as_deref(), Some("broker"));
-        assert_eq!(single.login.password.unwrap().expose_secret(), "p@ss");
-        assert_eq!((single.database, single.tls.is_none()), (3, true));
-
-        let sentinel = read("rediss+sentinel://a,b:1/main").unwrap();
-        let sentinels = vec![address("a", 26_379), address("b", 1)];
-        let master = "main".to_owned();
-        assert_eq!(
-            sentinel.arrangement,
-            Arrangement::Sentinel { sentinels, master }
-        );
-        assert!(sentinel.tls.is_some());
-
-        let cluster = read("redis+cluster://a,b").unwrap();
-        let seeds = vec![address("a", 6379), address("b", 6379)];
-        assert_eq!(cluster.arrangement, Arrangement::Cluster { seeds });
-    }
-
-    #[test]
-    fn a_wrong_url_is_refused_without_being_repeated() {
-        for url in [
-            "x",
-            "http://a",
-            "redis://",
-            "redis://a:x",
-            "redis+sentinel://a",
-            "redis+x://a",
-            "redis://u:%zz@a",
-            "redis://a/999",
-        ] {
-            let error = read(url)
-                .err()
-                .unwrap_or_else(|| panic!("{url} was accepted"));
-            assert!(!error.to_string().contains(url));
+    fn an_address_is_read_as_servers_write_it() {
+        let read = |text| read_address(text).map(|found| (found.host, found.port));
+        assert_eq!(read("10.0.0.7:6379"), Some(("10.0.0.7".to_owned(), 6379)));
+        assert_eq!(read("[::1]:7000"), Some(("::1".to_owned(), 7000)));
+        for unknown in ["", ":6379", "?:6379", "host", "host:x"] {
+            assert_eq!(read(unknown), None, "{unknown}");
         }
     }
 }

@@ -14,11 +14,12 @@ use super::{
     Core, RedisStore, claim, due_score,
     errors::damaged,
     firsts::Firsts,
+    many::Reading,
     pack::Pack,
     pages::{Place, fill},
     reading::stored,
     records::device,
-    script::{BROWSE, CENSUS, HAND_BACK, PARK, ScriptCall},
+    script::{BROWSE, HAND_BACK, PARK, QUEUES, ScriptCall},
     tables::pack_queue,
     time_of,
 };
@@ -38,9 +39,9 @@ use crate::{
 impl Queues for RedisStore {
     async fn ready(&self) -> Result<Vec<Ready>, StoreError> {
         self.core.open()?;
-        let shards = (0..self.core.shards()).map(|shard| self.core.refresh_hints(shard));
+        let shards: Vec<usize> = (0..self.core.shards()).collect();
         let mut earliest: BTreeMap<Queue, i64> = BTreeMap::new();
-        for (queue, first) in try_join_all(shards).await?.into_iter().flatten() {
+        for (queue, first) in self.core.refresh_hints(&shards).await? {
             let known = earliest.entry(queue).or_insert(first);
             *known = first.min(*known);
         }
@@ -117,9 +118,26 @@ impl Queues for RedisStore {
 
     async fn census(&self) -> Result<Vec<(Ready, u64)>, StoreError> {
         self.core.open()?;
-        let shards = (0..self.core.shards()).map(|shard| census(&self.core, shard));
+        let core = &self.core;
+        let shards: Vec<usize> = (0..core.shards()).collect();
+        let mut queues: Vec<(usize, Queue, i64)> = Vec::new();
+        for name in ["ready", "asleep"] {
+            for set in queues_in(core, &shards, name).await? {
+                let found = set.queues.into_iter();
+                queues.extend(found.map(|(queue, first)| (set.shard, queue, first)));
+            }
+        }
+        let key =
+            |(shard, queue, _): &(usize, Queue, i64)| (*shard, core.keys().queue(*shard, queue));
+        let reading = Reading {
+            name: "ZCARD",
+            rest: &[],
+        };
+        let counts: Vec<u64> = core
+            .read_many(queues.iter().map(key).collect(), &reading)
+            .await?;
         let mut found: BTreeMap<Queue, (i64, u64)> = BTreeMap::new();
-        for (queue, first, count) in try_join_all(shards).await?.into_iter().flatten() {
+        for ((_, queue, first), count) in queues.into_iter().zip(counts) {
             let known = found.entry(queue).or_insert((first, 0));
             *known = (first.min(known.0), known.1 + count);
         }
@@ -139,35 +157,50 @@ impl Queues for RedisStore {
 }
 
 impl Core {
-    /// Reads which queues of a shard are in service and notes it.
+    /// Reads which queues of some shards are in service, with their first scores, and notes it.
     pub(super) async fn refresh_hints(
         &self,
-        shard: usize,
+        shards: &[usize],
     ) -> Result<Vec<(Queue, i64)>, StoreError> {
-        let ready = queues_in(self, shard, "ready").await?;
-        self.hints.forget(shard);
-        for (queue, first) in &ready {
-            self.hints.tell(shard, queue, *first, 0);
+        let mut ready = Vec::new();
+        for set in queues_in(self, shards, "ready").await? {
+            self.hints.replace(set.shard, &set.queues, set.as_of);
+            ready.extend(set.queues);
         }
         Ok(ready)
     }
 }
 
-/// The queues in `ready` or `asleep` of a shard with their first scores.
-async fn queues_in(core: &Core, shard: usize, set: &str) -> Result<Vec<(Queue, i64)>, StoreError> {
-    let mut command = redis::cmd("ZRANGE");
-    command
-        .arg(core.keys().own(shard, set))
-        .arg(0)
-        .arg(-1)
-        .arg("WITHSCORES");
-    let answer = core.client.run(shard, command).await?;
-    let entries: Vec<(String, f64)> =
-        redis::from_redis_value(answer).map_err(|_| damaged("ready queues"))?;
-    entries
-        .into_iter()
-        .map(|(name, first)| Ok((queue_of(&name)?, micros_of(first))))
-        .collect()
+/// The queues in `ready` or `asleep` of a shard with their first scores, and when that was so.
+struct QueueSet {
+    shard: usize,
+    as_of: i64,
+    queues: Vec<(Queue, i64)>,
+}
+
+async fn queues_in(core: &Core, shards: &[usize], name: &str) -> Result<Vec<QueueSet>, StoreError> {
+    let places = core.by_gate(shards.iter().copied());
+    let calls = places.into_values().map(async |places| {
+        let mut call = ScriptCall::new(&QUEUES);
+        for place in &places {
+            call = call.key(core.keys().own(shards[*place], name));
+        }
+        let answer = core.client.run(shards[places[0]], call).await?;
+        let (as_of, sets): (i64, Vec<Vec<(String, f64)>>) =
+            redis::from_redis_value(answer).map_err(|_| damaged("ready queues"))?;
+        let sets = places.into_iter().zip(sets).map(|(place, set)| {
+            let entries = set.into_iter();
+            let queues = entries.map(|(name, first)| Ok((queue_of(&name)?, micros_of(first))));
+            let queues = queues.collect::<Result<_, StoreError>>()?;
+            Ok(QueueSet {
+                shard: shards[place],
+                as_of,
+                queues,
+            })
+        });
+        sets.collect::<Result<Vec<_>, StoreError>>()
+    });
+    Ok(try_join_all(calls).await?.into_iter().flatten().collect())
 }
 
 pub(super) fn queue_of(name: &str) -> Result<Queue, StoreError> {
@@ -252,23 +285,4 @@ async fn park(core: &Core, selector: &Selector, what: &str) -> Result<(), StoreE
         Ok::<_, StoreError>(())
     });
     join_all(parks).await.into_iter().collect()
-}
-
-async fn census(core: &Core, shard: usize) -> Result<Vec<(Queue, i64, u64)>, StoreError> {
-    let mut queues = queues_in(core, shard, "ready").await?;
-    queues.extend(queues_in(core, shard, "asleep").await?);
-    if queues.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut call = ScriptCall::new(&CENSUS);
-    for (queue, _) in &queues {
-        call = call.key(core.keys().queue(shard, queue));
-    }
-    let answer = core.client.run(shard, call).await?;
-    let counts: Vec<u64> = redis::from_redis_value(answer).map_err(|_| damaged("queue"))?;
-    Ok(queues
-        .into_iter()
-        .zip(counts)
-        .map(|((queue, first), n)| (queue, first, n))
-        .collect())
 }

@@ -77,10 +77,11 @@ scripts! {
     READ = [" flags=no-writes", "read.lua"];
     CLAIM = [" flags=allow-oom", "queue.lua", "claim.lua"];
     LOWER = [" flags=allow-oom", "queue.lua", "lower.lua"];
+    QUEUES = [" flags=no-writes", "queues.lua"];
     HAND_BACK = [" flags=allow-oom", "queue.lua", "hand_back.lua"];
     PARK = [" flags=allow-oom", "queue.lua", "park.lua"];
     SWEEP = [" flags=no-writes", "sweep.lua"];
-    CENSUS = [" flags=no-writes", "census.lua"];
+    MANY = [" flags=no-writes", "many.lua"];
     BROWSE = [" flags=no-writes", "browse.lua"];
     RAISE_FENCE = [" flags=allow-oom", "raise_fence.lua"];
     LIST_PAGE = [" flags=no-writes", "list_page.lua"];

@@ -8,6 +8,7 @@ use super::{
     RedisStore,
     errors::damaged,
     script::{SHARE, ScriptCall},
+    tick::Described,
 };
 use crate::ports::{
     error::StoreError,
@@ -26,21 +27,22 @@ impl Shares for RedisStore {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
+        let core = &self.core;
+        let control = core.keys().control();
         let mut call = ScriptCall::new(&SHARE)
+            .key(core.keys().own(control, "store"))
             .arg(broker)
             .arg(term.as_micros().to_string());
         for request in requests {
             call = call
-                .key(self.core.keys().share(&request.app))
+                .key(core.keys().share(&request.app))
                 .arg(amount(request.pace_per_second))
                 .arg(amount(request.demand_per_second));
         }
-        let answer = self
-            .core
-            .client
-            .run(self.core.keys().control(), call)
-            .await?;
-        let grants: Vec<f64> = redis::from_redis_value(answer).map_err(|_| damaged("shares"))?;
+        let answer = core.client.run(control, call).await?;
+        let (grants, described): (Vec<f64>, Described) =
+            redis::from_redis_value(answer).map_err(|_| damaged("shares"))?;
+        core.note_description(described);
         let shares = requests.iter().zip(grants);
         Ok(shares
             .map(|(request, per_second)| Share {

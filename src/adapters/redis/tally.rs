@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 
 use super::{
     RedisStore,
-    errors::damaged,
+    many::Reading,
     script::{DROP_COUNTERS, ScriptCall},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// More than a hash of counters has places, so that one call sees all of it at one moment.
-const WHOLE_HASH: u64 = 1 << 24;
+const WHOLE_HASH: &[u8] = b"16777216";
 
 #[async_trait]
 impl Tally for RedisStore {
@@ -27,21 +27,17 @@ impl Tally for RedisStore {
     ) -> Result<BTreeMap<String, i64>, StoreError> {
         self.core.open()?;
         let pattern = format!("{}*", escaped(prefix));
-        let shards = (0..self.core.shards()).map(async |shard| {
-            let mut command = redis::cmd("HSCAN");
-            command.arg(self.core.keys().counters(shard, tenant)).arg(0);
-            command
-                .arg("MATCH")
-                .arg(&pattern)
-                .arg("COUNT")
-                .arg(WHOLE_HASH);
-            let answer = self.core.client.run(shard, command).await?;
-            let (_, counters): (u64, Vec<(String, i64)>) =
-                redis::from_redis_value(answer).map_err(|_| damaged("counters"))?;
-            Ok::<_, StoreError>(counters)
-        });
+        let keys = self
+            .core
+            .everywhere(|shard| self.core.keys().counters(shard, tenant));
+        let rest: &[&[u8]] = &[b"0", b"MATCH", pattern.as_bytes(), b"COUNT", WHOLE_HASH];
+        let reading = Reading {
+            name: "HSCAN",
+            rest,
+        };
+        let shards: Vec<(u64, Vec<(String, i64)>)> = self.core.read_many(keys, &reading).await?;
         let mut sums: BTreeMap<String, i64> = BTreeMap::new();
-        for (name, count) in try_join_all(shards).await?.into_iter().flatten() {
+        for (name, count) in shards.into_iter().flat_map(|(_, counters)| counters) {
             *sums.entry(name).or_default() += count;
         }
         Ok(sums)

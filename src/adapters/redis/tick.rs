@@ -1,12 +1,16 @@
-//! What a broker asks Redis for when nothing happens: two commands a second, whatever the number of shards and apps.
+//! What a broker asks Redis for when nothing happens, whatever the number of shards and apps: less than two commands a second
+//! together with the renewal of shares.
 //!
-//! One reads the control epoch, so that a change of documents is seen within a second even if its announcement was lost. The
-//! other sweeps one shard after the other for overdue queues, and compares clocks.
+//! The control epoch is read about once a second, so that a change of documents is seen even if its announcement was lost. One
+//! shard after the other is swept for overdue queues, and clocks are compared.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use redis::Value;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     Core, claim,
@@ -18,16 +22,27 @@ use super::{
 };
 use crate::ports::error::StoreError;
 
-/// How often.
-const PERIOD: Duration = Duration::from_secs(1);
+/// How often it is looked what is to be asked.
+const GRID: Duration = Duration::from_millis(250);
+/// Age at which the control epoch is read again; renewing shares reads it too, every second.
+const EPOCH_AGE: Duration = Duration::from_millis(1_100);
+/// Time from sweep to sweep.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(1_500);
 /// Most queues of a shard that one sweep tells of.
 const QUEUES_MAX: usize = 64;
 
+/// The id and the control epoch of the store, where it is still described.
+pub(super) type Described = (Option<String>, Option<u64>);
+
+/// The control epoch as it was last read, and when.
+#[derive(Default)]
+pub(super) struct Epoch(Mutex<Option<(u64, Instant)>>);
+
 /// Ticks for ever.
 pub(super) async fn ticking(core: Arc<Core>) {
-    let mut ticks = interval(PERIOD);
+    let mut ticks = interval(GRID);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut epoch = None;
+    let mut swept = Instant::now();
     let mut shard = 0;
     loop {
         ticks.tick().await;
@@ -35,18 +50,47 @@ pub(super) async fn ticking(core: Arc<Core>) {
             return;
         }
         // A failure shows in every call and in readiness; the next tick tries again.
-        if let Ok(now) = read_epoch(&core).await {
-            if epoch.is_some_and(|before| before != now) {
-                core.changed.send_modify(|count| *count += 1);
-            }
-            epoch = Some(now);
+        if swept.elapsed() >= SWEEP_INTERVAL {
+            swept = Instant::now();
+            let _swept = sweep(&core, shard).await;
+            shard = (shard + 1) % core.shards();
         }
-        let _swept = sweep(&core, shard).await;
-        shard = (shard + 1) % core.shards();
+        if core.epoch.is_old() {
+            let _read = read_epoch(&core).await;
+        }
     }
 }
 
-async fn read_epoch(core: &Core) -> Result<u64, StoreError> {
+impl Epoch {
+    fn is_old(&self) -> bool {
+        let read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        read.is_none_or(|(_, at)| at.elapsed() >= EPOCH_AGE)
+    }
+
+    /// Notes what was read; whether it is another than before.
+    fn note(&self, epoch: u64) -> bool {
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = read.replace((epoch, Instant::now()));
+        before.is_some_and(|(before, _)| before != epoch)
+    }
+}
+
+impl Core {
+    /// Notes how the store describes itself: tells of changes, and warns when it is another store.
+    pub(super) fn note_description(&self, (id, epoch): Described) {
+        if self.epoch.note(epoch.unwrap_or(0)) {
+            self.changed.send_modify(|count| *count += 1);
+        }
+        let replaced = id.as_deref() != Some(self.store_id.as_str());
+        let warning = replaced.then(|| {
+            "redis no longer holds the store that this broker opened: its data was lost or replaced; restart the broker"
+                .to_owned()
+        });
+        self.warn(Subject::Replaced, warning);
+    }
+}
+
+async fn read_epoch(core: &Core) -> Result<(), StoreError> {
     let control = core.keys().control();
     let mut command = redis::cmd("HMGET");
     command
@@ -54,27 +98,32 @@ async fn read_epoch(core: &Core) -> Result<u64, StoreError> {
         .arg("id")
         .arg("epoch");
     let answer = core.client.run(control, command).await?;
-    let (id, epoch): (Option<String>, Option<u64>) =
+    let described =
         redis::from_redis_value(answer).map_err(|_| damaged("the description of the store"))?;
-    let replaced = id.as_deref() != Some(core.store_id.as_str());
-    let warning = replaced.then(|| {
-        "redis no longer holds the store that this broker opened: its data was lost or replaced; restart the broker"
-            .to_owned()
-    });
-    core.warn(Subject::Replaced, warning);
-    Ok(epoch.unwrap_or(0))
+    core.note_description(described);
+    Ok(())
 }
 
+/// The time, queues to be lowered, the last time seen, overdue queues, the store's description.
+type Swept = (i64, u64, i64, Vec<Value>, Value);
+
 async fn sweep(core: &Arc<Core>, shard: usize) -> Result<(), StoreError> {
-    let call = ScriptCall::new(&SWEEP)
+    let mut call = ScriptCall::new(&SWEEP)
         .key(core.keys().own(shard, "ready"))
         .key(core.keys().own(shard, "lower"))
         .key(core.keys().own(shard, "meta"))
         .arg(QUEUES_MAX.to_string());
+    let with_epoch = core.client.gates() == 1;
+    if with_epoch {
+        call = call.key(core.keys().own(core.keys().control(), "store"));
+    }
     let answer = core.client.run(shard, call).await?;
     let strange = || damaged("a sweep's answer is strange");
-    let (now, lower, seen, due): (i64, u64, i64, Vec<Value>) =
+    let (now, lower, seen, due, described): Swept =
         redis::from_redis_value(answer).map_err(|_| strange())?;
+    if with_epoch {
+        core.note_description(redis::from_redis_value(described).map_err(|_| strange())?);
+    }
     core.hints.clock(shard, now);
     core.compare_clocks(now);
     let mut due = due.into_iter();

@@ -1,6 +1,6 @@
--- Renews a broker's shares. KEYS: 1 to n the apps' shares. ARGV: 1 broker, 2 term in µs, then for each app pace and demand.
+-- Renews a broker's shares. KEYS: 1 store, then the apps' shares. ARGV: 1 broker, 2 term in µs, then for each app pace and demand.
 -- A hash an app: broker → `until pace demand granted`. The sum of live grants never exceeds the lowest pace asked for.
--- Answer: the grants.
+-- Answer: the grants, {id, epoch} of the store.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local broker, term = ARGV[1], tonumber(ARGV[2])
@@ -18,7 +18,8 @@ local function fair(pace, mine, demands)
 end
 
 local answer = {}
-for i, key in ipairs(KEYS) do
+for i = 1, #KEYS - 1 do
+  local key = KEYS[i + 1]
   local pace, demand = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
   local lowest, granted, demands = pace, 0, {demand}
   local shares = redis.call('HGETALL', key)
@@ -40,4 +41,4 @@ for i, key in ipairs(KEYS) do
   redis.call('PEXPIRE', key, math.max(1000, math.ceil(term / 100)))
   answer[i] = grant
 end
-return answer
+return {answer, redis.call('HMGET', KEYS[1], 'id', 'epoch')}

@@ -63,7 +63,11 @@ fn a_session_that_overtakes_the_reply_leaves_the_attempt_to_its_target() {
     assert_eq!(amended.checked_in_at, Some(at(2)));
     assert_eq!(effects.attempted.len(), 1);
     assert_eq!(b.closed(), [CloseReason::CheckedIn], "it has ended once");
-    assert_eq!(credit(&mut b), Effects::default(), "a repeat credits nothing");
+    assert_eq!(
+        credit(&mut b),
+        Effects::default(),
+        "a repeat credits nothing"
+    );
 }
 
 #[test]
