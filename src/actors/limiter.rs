@@ -27,6 +27,8 @@ const BURST: f64 = 0.02;
 const SAME: f64 = 0.001;
 /// When to look again while there is no share.
 const WITHOUT_SHARE: Duration = Duration::from_millis(20);
+/// How much longer than it has to wait an urgent request keeps the others back: it comes with the next turn of its dispatcher.
+const URGENT_GRACE: Duration = Duration::from_millis(5);
 /// Slowest rate that is told from none, requests a second.
 const RATE_MIN: f64 = 0.001;
 /// Fastest rate.
@@ -52,12 +54,23 @@ struct Paced {
     governor: Governor,
 }
 
+/// Whether a request has to go before others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// It goes, or waits with others that go, before all that are not.
+    Urgent,
+    /// It takes what is left.
+    Usual,
+}
+
 /// Lets requests start at a rate.
 pub struct Limiter {
     origin: Instant,
     paced: ArcSwapOption<Paced>,
     /// Nanoseconds from `origin`.
     valid_until: AtomicU64,
+    /// Nanoseconds from `origin`: until then the next request is an urgent one's, whichever dispatcher has it.
+    urgent_until: AtomicU64,
     started: AtomicU64,
 }
 
@@ -67,6 +80,7 @@ impl Default for Limiter {
             origin: Instant::now(),
             paced: ArcSwapOption::empty(),
             valid_until: AtomicU64::new(0),
+            urgent_until: AtomicU64::new(0),
             started: AtomicU64::new(0),
         }
     }
@@ -75,9 +89,7 @@ impl Default for Limiter {
 impl Limiter {
     /// Sets the rate, requests a second, valid until `until`.
     pub fn set(&self, per_second: f64, until: Instant) {
-        let nanos = until.saturating_duration_since(self.origin).as_nanos();
-        self.valid_until
-            .store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.valid_until.store(self.nanos(until), Ordering::Relaxed);
         if per_second < RATE_MIN {
             self.paced.store(None);
             return;
@@ -97,27 +109,38 @@ impl Limiter {
         self.paced.store(Some(Arc::new(paced)));
     }
 
-    /// Takes leave to start one request now.
+    /// Takes leave to start one request now. One that waits with urgent ones has the next leave before all others, so that a
+    /// dispatcher with bulk work only does not snatch it away.
     ///
     /// # Errors
     /// How long to wait before asking again.
-    pub fn take(&self) -> Result<(), Duration> {
+    pub fn take(&self, haste: Haste) -> Result<(), Duration> {
+        let now = self.nanos(Instant::now());
         let paced = self.paced.load();
         let Some(paced) = paced.as_ref().filter(|_| self.valid()) else {
             return Err(WITHOUT_SHARE);
         };
-        match paced.governor.check() {
-            Ok(()) => {
-                self.started.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(not_until) => Err(not_until.wait_time_from(TokioClock.now())),
+        let urgent_until = self.urgent_until.load(Ordering::Relaxed);
+        if haste == Haste::Usual && now < urgent_until {
+            return Err(Duration::from_nanos(urgent_until - now));
         }
+        let leave = paced.governor.check();
+        let leave = leave.map_err(|not_until| not_until.wait_time_from(TokioClock.now()));
+        if haste == Haste::Urgent {
+            let until = leave.err().map_or(0, |wait| {
+                let wait = (wait + URGENT_GRACE).as_nanos();
+                now.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX))
+            });
+            self.urgent_until.store(until, Ordering::Relaxed);
+        }
+        leave?;
+        self.started.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Waits until a request may start.
     pub async fn taken(&self) {
-        while let Err(wait) = self.take() {
+        while let Err(wait) = self.take(Haste::Usual) {
             tokio::time::sleep(wait).await;
         }
     }
@@ -137,8 +160,12 @@ impl Limiter {
     }
 
     fn valid(&self) -> bool {
-        let elapsed = self.origin.elapsed().as_nanos();
-        elapsed < u128::from(self.valid_until.load(Ordering::Relaxed))
+        self.nanos(Instant::now()) < self.valid_until.load(Ordering::Relaxed)
+    }
+
+    fn nanos(&self, at: Instant) -> u64 {
+        let nanos = at.saturating_duration_since(self.origin).as_nanos();
+        u64::try_from(nanos).unwrap_or(u64::MAX)
     }
 }
 
@@ -178,7 +205,7 @@ mod tests {
         let before = limiter.started();
         let end = Instant::now() + span;
         while Instant::now() < end {
-            match limiter.take() {
+            match limiter.take(Haste::Usual) {
                 Ok(()) => {}
                 Err(wait) => tokio::time::sleep(wait.min(Duration::from_millis(1))).await,
             }
@@ -216,15 +243,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_urgent_request_that_waits_has_the_next_leave_whoever_asks_before_it() {
+        let limiter = Limiter::default();
+        limiter.set(100.0, in_an_hour());
+        while limiter.take(Haste::Usual).is_ok() {}
+        let wait = limiter.take(Haste::Urgent).unwrap_err();
+        tokio::time::sleep(wait).await;
+
+        assert!(limiter.take(Haste::Usual).is_err());
+        assert!(limiter.take(Haste::Urgent).is_ok());
+
+        // One that asked and went away keeps nobody back for long.
+        let wait = limiter.take(Haste::Urgent).unwrap_err();
+        tokio::time::sleep(wait + URGENT_GRACE).await;
+        assert!(limiter.take(Haste::Usual).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn without_a_share_that_is_valid_nothing_starts() {
         let limiter = Limiter::default();
-        assert!(limiter.take().is_err());
+        assert!(limiter.take(Haste::Usual).is_err());
         limiter.set(100.0, Instant::now() + Duration::from_secs(1));
-        assert!(limiter.take().is_ok());
+        assert!(limiter.take(Haste::Usual).is_ok());
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(limiter.take().is_err());
+        assert!(limiter.take(Haste::Usual).is_err());
         assert_eq!(limiter.per_second(), 0.0);
         limiter.set(0.0, in_an_hour());
-        assert!(limiter.take().is_err());
+        assert!(limiter.take(Haste::Usual).is_err());
     }
 }

@@ -84,7 +84,7 @@ fn try_one(desk: &Rc<Desk>, index: usize) -> Tried {
         Allowance::Probe(token) if app.take_probe() => (token, true),
         Allowance::Probe(_) | Allowance::Shut(_) => return Tried::Stop(None),
     };
-    if let Err(wait) = app.limiter.take() {
+    if let Err(wait) = app.limiter.take(waiting.haste()) {
         if probe {
             app.return_probe();
         }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::domain::queue::Lane;
+use crate::{actors::limiter::Haste, domain::queue::Lane};
 
 /// Every so many picks the others go before the urgent ones, and re-pushes before first ones.
 const TENTH: u32 = 10;
@@ -49,6 +49,15 @@ impl<W> Waiting<W> {
             (true, rest) => rest,
             (false, Some(rest)) if tenth => Some(rest),
             (false, _) => Some(Lane::Urgent),
+        }
+    }
+
+    /// How hastily the app needs its next leave to send: while urgent ones wait, they and their tenth go before other dispatchers'.
+    pub(super) fn haste(&self) -> Haste {
+        if self.urgent.is_empty() {
+            Haste::Usual
+        } else {
+            Haste::Urgent
         }
     }
 
