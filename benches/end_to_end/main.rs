@@ -37,6 +37,12 @@ struct Options {
     /// Rounds; medians are printed.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Requests in flight at most, for all alike: more connections cost more on either side, and a sink without latency needs few.
+    #[arg(long, default_value_t = 32)]
+    in_flight: usize,
+    /// The program to measure; another build of it can be compared.
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_reveille"))]
+    broker: PathBuf,
     /// Passed by cargo; ignored.
     #[arg(long, hide = true)]
     bench: bool,
@@ -114,18 +120,16 @@ impl Drop for Broker {
 }
 
 impl Broker {
-    async fn start(sink: &Sink, dir: &Path) -> Self {
+    async fn start(options: &Options, sink: &Sink, dir: &Path) -> Self {
+        let in_flight = options.in_flight;
         let port = free_port();
         let config = dir.join("reveille.toml");
-        fs::write(&config, configuration(sink, dir, port)).expect("the configuration is written");
+        fs::write(&config, configuration(sink, dir, port, in_flight))
+            .expect("the configuration is written");
         let process = Command::new("taskset")
-            .args([
-                "-c",
-                CLIENT_CPU,
-                env!("CARGO_BIN_EXE_reveille"),
-                "serve",
-                "--config",
-            ])
+            .args(["-c", CLIENT_CPU])
+            .arg(&options.broker)
+            .args(["serve", "--config"])
             .arg(&config)
             .env("BENCH_SECRET", "secret")
             .stdout(Stdio::null())
@@ -207,7 +211,7 @@ impl Broker {
     }
 }
 
-fn configuration(sink: &Sink, dir: &Path, port: u16) -> String {
+fn configuration(sink: &Sink, dir: &Path, port: u16, in_flight: usize) -> String {
     let (sink_port, ca, data) = (sink.port, sink.ca.display(), dir.join("data"));
     format!(
         r#"
@@ -218,6 +222,9 @@ path = "{data}"
 [wns]
 sandbox_hosts = ["localhost:{sink_port}"]
 ca_file = "{ca}"
+[limits]
+in_flight_max = {in_flight}
+in_flight_host_percent = 100
 [log]
 level = "warn"
 [[apps]]
@@ -237,7 +244,7 @@ ceiling_per_second = 1000000
 async fn one_broker(sink: &Sink, dir: &Path, round: usize, options: &Options) -> Cost {
     let dir: PathBuf = dir.join(format!("round{round}"));
     fs::create_dir(&dir).expect("a folder");
-    let broker = Broker::start(sink, &dir).await;
+    let broker = Broker::start(options, sink, &dir).await;
     let lines = |with_uri: bool| {
         let line = |n: usize| match with_uri {
             true => format!(
@@ -260,7 +267,7 @@ async fn one_broker(sink: &Sink, dir: &Path, round: usize, options: &Options) ->
             "pushes are stuck: {} of {all}",
             broker.accepted().await
         );
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
     let (cpu, wall) = (broker.cpu_seconds() - cpu, began.elapsed().as_secs_f64());
     let pushes = options.devices as f64;

@@ -40,7 +40,7 @@ fn cost(command: &str, pushes: usize) -> Cost {
 
 /// h2load with the same request: the floor that a load generator without any bookkeeping reaches.
 pub(crate) fn h2load(sink: &Sink, pushes: usize, http2: bool) -> Cost {
-    let body = sink.ca.with_file_name("body");
+    let body = sink.ca.with_file_name("notification");
     std::fs::write(&body, "wake").expect("the body is written");
     let shape = if http2 { "-c1 -m100" } else { "--h1 -c32" };
     let headers = format!(

@@ -85,7 +85,6 @@ http {{
   scgi_temp_path {dir}/scgi;
   keepalive_requests 100000000;
   keepalive_timeout 300s;
-  http2_max_requests 100000000;
   server {{
     listen 127.0.0.1:{port} ssl {http2} backlog=8192;
     listen [::1]:{port} ssl {http2} backlog=8192;

@@ -4,6 +4,9 @@ const https = require('https');
 const wns = require('wns');
 
 const [channel, count, accessToken] = process.argv.slice(2);
+// The package knows port 443 only.
+const request = https.request;
+https.request = (target, answered) => request({ ...target, port: new URL(channel).port }, answered);
 https.globalAgent.keepAlive = true;
 https.globalAgent.maxSockets = 32;
 const options = { client_id: 'ms-app://S-1-15-2-1', client_secret: 'secret', accessToken };

@@ -1,6 +1,7 @@
 //! What the broker tells consoles: typed events, written to the feed in the commit that makes them true.
 
 use jiff::Timestamp;
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
 
 use super::id::{DeviceId, TenantId};
@@ -127,15 +128,57 @@ impl Event {
     /// The event as the JSON object that the feed keeps: all but its `id`, which is its place in the feed.
     #[must_use]
     pub fn to_json(&self, tenant: &TenantId) -> Value {
-        let mut data = self.data.clone();
-        if let Some(device) = &self.device {
-            data.insert("device".to_owned(), device.as_str().into());
-        }
-        json!({
-            "type": self.kind.as_str(),
-            "time": self.time.to_string(),
-            "tenant": tenant.as_str(),
-            "data": data,
+        json!(Kept {
+            event: self,
+            tenant
         })
+    }
+
+    /// The same as text, names in the same order.
+    #[must_use]
+    pub fn to_json_text(&self, tenant: &TenantId) -> String {
+        let kept = Kept {
+            event: self,
+            tenant,
+        };
+        serde_json::to_string(&kept).expect("texts, numbers and lists of them have a form in JSON")
+    }
+}
+
+/// An event as the feed keeps it. Names are in alphabetical order, as in a [`Map`].
+struct Kept<'a> {
+    event: &'a Event,
+    tenant: &'a TenantId,
+}
+
+impl Serialize for Kept<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(4))?;
+        map.serialize_entry("data", &Data(self.event))?;
+        map.serialize_entry("tenant", self.tenant.as_str())?;
+        map.serialize_entry("time", &format_args!("{}", self.event.time))?;
+        map.serialize_entry("type", self.event.kind.as_str())?;
+        map.end()
+    }
+}
+
+/// What there is to say, the device among it.
+struct Data<'a>(&'a Event);
+
+impl Serialize for Data<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const DEVICE: &str = "device";
+        let Event { device, data, .. } = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in data.iter().filter(|(name, _)| name.as_str() < DEVICE) {
+            map.serialize_entry(name, value)?;
+        }
+        if let Some(device) = device {
+            map.serialize_entry(DEVICE, device.as_str())?;
+        }
+        for (name, value) in data.iter().filter(|(name, _)| name.as_str() > DEVICE) {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
     }
 }

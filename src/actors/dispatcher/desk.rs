@@ -44,6 +44,9 @@ const PLAN_GAP: Duration = Duration::from_millis(2);
 const ILL_MIN: Duration = Duration::from_millis(100);
 const ILL_MAX: Duration = Duration::from_secs(5);
 
+/// Claims that may wait before and after the wire at least, however few may be on it: they come and go in batches.
+const AROUND_MIN: usize = 1024;
+
 /// The permits of one dispatcher; they outlive its panics, so that the bounds hold.
 #[derive(Clone, Debug)]
 pub struct Permits {
@@ -56,10 +59,10 @@ pub struct Permits {
 }
 
 impl Permits {
-    /// Permits for so many requests in flight, and as many claims again that wait before and after.
+    /// Permits for so many requests in flight, and as many claims again, or [`AROUND_MIN`], that wait before and after.
     #[must_use]
     pub fn new(in_flight_max: usize) -> Self {
-        let claims_max = in_flight_max * 2;
+        let claims_max = in_flight_max + in_flight_max.max(AROUND_MIN);
         Self {
             claims: Arc::new(Semaphore::new(claims_max)),
             wire: Arc::new(Semaphore::new(in_flight_max)),

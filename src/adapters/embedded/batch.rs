@@ -133,7 +133,7 @@ impl Batch {
         }
         let block = blocks.last_mut().expect("one was pushed if there was none");
         block.count += 1;
-        block.texts.put_text(&event.to_json(tenant).to_string());
+        block.texts.put_text(&event.to_json_text(tenant));
     }
 
     // === items ===

@@ -362,7 +362,7 @@ mod tests {
                     event_text(&event)
                 );
                 let json = event_json(&kept, &tenant).unwrap();
-                assert_eq!(json, event.to_json(&tenant).to_string());
+                assert_eq!(json, event.to_json_text(&tenant));
             }
         }
     }

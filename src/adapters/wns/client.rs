@@ -81,8 +81,8 @@ pub struct HttpClients {
 /// Whether a client keeps connections for later requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keep {
-    /// Idle connections are kept for [`HttpConfig::idle_timeout`].
-    Pooled,
+    /// Idle connections are kept for [`HttpConfig::idle_timeout`], at most so many for each host.
+    Pooled(usize),
     /// Each request has a connection of its own.
     Fresh,
 }
@@ -136,9 +136,10 @@ impl HttpClients {
             .http2_adaptive_window(true)
             .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
             .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT);
-        if keep == Keep::Fresh {
-            builder = builder.pool_max_idle_per_host(0);
-        }
+        builder = builder.pool_max_idle_per_host(match keep {
+            Keep::Pooled(idle_max) => idle_max,
+            Keep::Fresh => 0,
+        });
         if !config.http2 {
             builder = builder.http1_only();
         }

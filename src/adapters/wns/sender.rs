@@ -34,6 +34,8 @@ use crate::{
 /// Requests in flight on one client before the next one is used: HTTP/2 servers commonly allow 100 streams a connection, and
 /// a client opens one such connection a host.
 const CLIENT_STREAMS: u32 = 100;
+/// A client's connections are kept while it may need them all.
+const POOLED: Keep = Keep::Pooled(CLIENT_STREAMS as usize);
 /// Most clients, and so most HTTP/2 connections a host.
 const CLIENTS_MAX: usize = 32;
 /// Most bytes of an answer's body that are read to keep its connection; WNS sends none.
@@ -71,7 +73,7 @@ impl WnsSender {
             );
         }
         let fresh = clients.client(Keep::Fresh)?;
-        let pooled = RefCell::new(vec![Lane::new(clients.client(Keep::Pooled)?)]);
+        let pooled = RefCell::new(vec![Lane::new(clients.client(POOLED)?)]);
         Ok(Self {
             clients,
             policy,
@@ -87,7 +89,13 @@ impl WnsSender {
         };
         let first = self.place();
         let failure = match first.0.client.execute(request).await {
-            Ok(response) => return Reply::Answered(read(response).await),
+            Ok(response) => {
+                let raw = read(response).await;
+                // The connection goes back to its pool with the runtime's next turn; a request that starts before it does
+                // would open one more.
+                tokio::task::yield_now().await;
+                return Reply::Answered(raw);
+            }
             Err(error) => transport_failure(&error, self.clients.proxied()),
         };
         drop(first);
@@ -134,7 +142,7 @@ impl WnsSender {
             return Place::take(lane);
         }
         if lanes.len() < CLIENTS_MAX
-            && let Ok(client) = self.clients.client(Keep::Pooled)
+            && let Ok(client) = self.clients.client(POOLED)
         {
             let lane = Lane::new(client);
             lanes.push(lane.clone());
