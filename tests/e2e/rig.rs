@@ -11,6 +11,7 @@ use std::{
 use reqwest::{Certificate, Method};
 use reveille::sandbox::{AppSpec, Behaviour, FleetConfig, Sandbox, SandboxConfig};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 
 /// Longest wait for anything that must happen by itself.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -166,6 +167,35 @@ ceiling_per_second = 100000
         let ended = command.args(args).kill_on_drop(true).output();
         let ended = tokio::time::timeout(PATIENCE, ended).await;
         let output = ended.expect("the command ends by itself").unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    /// Runs a client command with `input` on its standard input, against this broker's API; gives what [`Self::ends`] gives.
+    pub(crate) async fn client(&self, args: &[&str], input: &str) -> (Option<i32>, String, String) {
+        let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_reveille"))
+            .args(args)
+            .env("REVEILLE_URL", self.url(""))
+            .env("REVEILLE_TENANT", TENANT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let feed = async {
+            // A command that reads no input may end before it is written.
+            drop(stdin.write_all(input.as_bytes()).await);
+            drop(stdin);
+        };
+        let both = async { tokio::join!(feed, child.wait_with_output()).1 };
+        let output = tokio::time::timeout(PATIENCE, both).await;
+        let output = output.expect("the command ends by itself").unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (
             output.status.code(),
