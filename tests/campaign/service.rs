@@ -198,7 +198,8 @@ async fn a_failed_gate_pauses_with_its_reason_and_a_resume_goes_on_with_the_next
         assert_eq!(pause.cause, PauseCause::Gate);
         let reason = "10 of 30 reachable targets checked in, below 50%";
         assert_eq!(pause.detail.as_deref(), Some(reason));
-        world.until_told("campaign.gate_failed").await;
+        let told = world.until_told("campaign.paused").await;
+        assert_eq!(told[1..], ["campaign.gate_failed", "campaign.paused"]);
 
         world.campaigns.resume(&world.tenant, &id).await.unwrap();
         let report = world.until(&id, |r| r.counts.waiting == 0).await;
