@@ -114,7 +114,7 @@ pub(super) fn body(
     if let Some(goal) = args.goal {
         body["goal"] = json!(word(goal));
     }
-    set_pace(&mut body["pace"], args);
+    set_pace(&mut body, args);
     if !args.waves.is_empty() {
         body["waves"] = args.waves.iter().map(WaveFlag::to_json).collect();
     }
@@ -139,17 +139,18 @@ fn set_time(body: &mut Value, args: &DefinitionArgs) {
 }
 
 /// A pace in the file that is no object gives way to the flags, and is the broker's to refuse without them.
-fn set_pace(pace: &mut Value, args: &DefinitionArgs) {
+fn set_pace(body: &mut Value, args: &DefinitionArgs) {
+    let most = args.open_sessions_max.map(Value::from);
     let flags = [
         ("per_second", args.pace.map(Value::from)),
-        ("open_sessions_max", args.open_sessions_max.map(Value::from)),
+        ("open_sessions_max", most),
     ];
     for (key, value) in flags {
         let Some(value) = value else { continue };
-        if !pace.is_object() {
-            *pace = json!({});
+        if !body["pace"].is_object() {
+            body["pace"] = json!({});
         }
-        pace[key] = value;
+        body["pace"][key] = value;
     }
 }
 
@@ -241,6 +242,15 @@ mod tests {
                 "targets_from": {"campaign": "c1", "state": ["expired", "cancelled", "rejected"]},
             })
         );
+    }
+
+    #[test]
+    fn what_no_flag_says_is_left_to_the_file_and_the_broker() {
+        assert_eq!(of(json!({}), "--name x"), json!({"name": "x"}));
+        let file = json!({"name": "x", "pace": "fast", "colour": "red"});
+        assert_eq!(of(file.clone(), "--file f"), file);
+        let made = of(file, "--file f --open-sessions-max 7");
+        assert_eq!(made["pace"], json!({"open_sessions_max": 7}));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     body::{DefinitionArgs, MoreTargetArgs, TargetArgs, body},
-    devices,
+    devices::{self, Devices},
     summary::counted,
 };
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 const AFTER_HELP: &str = "\
-Prints the campaign's id, and nothing else, on standard output. What was not taken is told on standard error, and the
+Prints the campaign's id, and nothing else, on standard output. What was not taken is told on standard error, and the \
 command ends with 3. A campaign whose targets could not be sent whole is taken back.";
 
 /// Make a campaign: a draft, unless --start is given.
@@ -69,6 +69,11 @@ pub(super) async fn run(args: &CreateArgs) -> Result<Exit, Failure> {
         &args.targets,
         &args.more,
     );
+    // Opened first, so that a file that cannot be read makes nothing.
+    let devices = match &args.targets.devices {
+        Some(file) => Some(devices::open(file, args.json).await?),
+        None => None,
+    };
     let api = Api::new(&args.server)?;
     let request = api.request(Method::POST, "/campaigns").json(&body);
     let mut campaign = api.call(request).await?;
@@ -77,8 +82,8 @@ pub(super) async fn run(args: &CreateArgs) -> Result<Exit, Failure> {
         .parse()
         .map_err(|error| Failure::new(Exit::Failed, format!("the broker's answer: {error}")))?;
     let mut errors = take(&mut campaign, "errors");
-    if let Some(file) = &args.targets.devices {
-        match add(&api, &id, file, args).await {
+    if let Some(devices) = devices {
+        match add(&api, &id, devices, args.more.register_unknown).await {
             Ok(mut answer) => errors.append(&mut take(&mut answer, "errors")),
             Err(failure) => return Err(taken_back(&api, &id, failure).await),
         }
@@ -112,12 +117,15 @@ fn read(file: &Path) -> Result<Map<String, Value>, Failure> {
 }
 
 /// Streams the devices of a file into the draft.
-async fn add(api: &Api, id: &CampaignId, file: &Path, args: &CreateArgs) -> Result<Value, Failure> {
-    let devices = devices::open(file, args.json).await?;
-    let unknown = args.more.register_unknown;
-    let path = super::path(id, &format!("/targets?register_unknown={unknown}"));
+async fn add(
+    api: &Api,
+    id: &CampaignId,
+    devices: Devices,
+    register_unknown: bool,
+) -> Result<Value, Failure> {
+    let below = format!("/targets?register_unknown={register_unknown}");
     let request = api
-        .request(Method::POST, &path)
+        .request(Method::POST, &super::path(id, &below))
         .header("content-type", "application/x-ndjson");
     let answer = api.call(request.body(devices.body)).await;
     devices.bar.finish_and_clear();

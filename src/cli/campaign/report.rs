@@ -19,8 +19,10 @@ use crate::{
 
 const AFTER_HELP: &str = "\
 What is left becomes the next campaign:
-  reveille campaign report ID --state expired --format ids | reveille campaign create --name again --devices -
-The same in one call, without the list: reveille campaign create --name again --left-of ID";
+  reveille campaign report ID --state expired --format ids |
+    reveille campaign create --name again --devices -
+Or in one call, without the list:
+  reveille campaign create --name again --left-of ID --left-state expired";
 
 /// Print what a campaign has come to; with --state or --format, what became of each target.
 #[derive(Args, Clone, Debug)]
