@@ -10,6 +10,7 @@
 mod campaign;
 mod check;
 mod crash;
+mod fleet;
 mod hostile;
 mod operations;
 mod refusals;
