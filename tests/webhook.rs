@@ -231,6 +231,39 @@ async fn events_are_signed_and_come_in_the_order_of_each_device() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_secret_and_a_new_address_hold_from_the_next_event_on() {
+    local(async {
+        let world = World::new();
+        let id = world.webhook("a", 1, &[]).await;
+        world.deliver(&id);
+        world.happen(EventKind::PushClosed, 1, 1).await;
+        world.until(async || world.taken("a").len() == 1).await;
+
+        world.webhooks.rotate(&world.tenant, &id).await.unwrap();
+        world.happen(EventKind::PushClosed, 1, 1).await;
+        world.until(async || world.taken("a").len() == 2).await;
+
+        let second = world.taken("a").remove(1);
+        let webhook = world.standing(&id).await.webhook;
+        let (former, _) = webhook.former_secret.unwrap();
+        let secrets = [&webhook.secret, &former];
+        let both = sign(&secrets, &second.id, second.timestamp, &second.body);
+        assert_eq!(second.signature, both);
+
+        let settings = Settings {
+            url: "https://b.example/hook".to_owned(),
+            ..webhook.settings
+        };
+        let changed = world.webhooks.set(&world.tenant, &id, settings);
+        changed.await.unwrap();
+        world.happen(EventKind::PushClosed, 1, 1).await;
+        world.until(async || world.taken("b").len() == 1).await;
+        assert_eq!(world.taken("a").len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_an_endpoint_does_not_take_comes_again_under_the_same_id() {
     local(async {
         let world = World::new();

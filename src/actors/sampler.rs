@@ -1,23 +1,32 @@
-//! Counts what gauges show: open pushes, channels and the oldest due push of each tenant, from the store's counters.
+//! Counts what gauges show: open pushes, channels, campaigns and the oldest due push of each tenant, from the store's
+//! counters and the campaigns' documents.
 //!
-//! Owns nothing. A scrape reads what was sampled last and never touches the store.
+//! Owns nothing but how far the campaigns had come when they were read last; they are read again only when some document
+//! has changed. A scrape reads what was sampled last and never touches the store.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Supervised};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{broker::Broker, supervise::live};
 use crate::{
     domain::{
         ask::{Class, CloseReason},
+        campaign::State,
         channel::ChannelKind,
-        id::TenantId,
+        id::{CampaignId, TenantId},
         queue::Lane,
     },
     ports::{error::StoreError, queues::Ready},
-    telemetry::{ActorMetrics, Horizon, PushState, StoreOperation, TargetPhase, TenantSample},
+    service::campaign::{Standing, standing},
+    telemetry::{
+        ActorMetrics, CampaignPhase, Horizon, PushState, StoreOperation, TargetPhase, TenantSample,
+    },
 };
 
 /// Messages that may wait; it has none.
@@ -46,23 +55,55 @@ impl Supervised for Sampler {}
 
 async fn watch(sampler: Sampler) {
     let broker = &sampler.broker;
+    let mut campaigns = Campaigns {
+        changed: broker.store.changed(),
+        known: None,
+    };
     loop {
         let now = Instant::now();
         sampler.metrics.progressed(now);
         broker.telemetry.summarise_failures(now);
-        if let Err(error) = sample_all(broker).await {
+        if let Err(error) = sample_all(broker, &mut campaigns).await {
             broker.failed(StoreOperation::Query, &error);
         }
         sleep(INTERVAL).await;
     }
 }
 
-async fn sample_all(broker: &Broker) -> Result<(), StoreError> {
+/// How far the campaigns of all tenants have come.
+struct Campaigns {
+    changed: watch::Receiver<u64>,
+    known: Option<Standing>,
+}
+
+impl Campaigns {
+    async fn look(&mut self, broker: &Broker) -> Result<&Standing, StoreError> {
+        // A sender that is gone belongs to a store that is being closed: nothing changes any more.
+        if self.changed.has_changed().unwrap_or(false) {
+            self.changed.mark_unchanged();
+            self.known = None;
+        }
+        let known = match self.known.take() {
+            Some(known) => known,
+            None => standing(&*broker.store).await?,
+        };
+        Ok(self.known.insert(known))
+    }
+}
+
+async fn sample_all(broker: &Broker, campaigns: &mut Campaigns) -> Result<(), StoreError> {
     let census = broker.store.census().await?;
+    let standing = campaigns.look(broker).await?;
+    let none = BTreeMap::new();
     for app in &broker.apps {
         for tenant in broker.directory.tenants_of(&app.settings.id).await? {
-            let counters = broker.store.counters(&tenant, "").await?;
-            let sample = sample(&tenant, &counters, &census, broker.clock.now());
+            let seen = Seen {
+                counters: &broker.store.counters(&tenant, "").await?,
+                census: &census,
+                campaigns: standing.get(&tenant).unwrap_or(&none),
+                now: broker.clock.now(),
+            };
+            let sample = sample(&tenant, &seen);
             broker
                 .telemetry
                 .tenant_sampled(&broker.telemetry.tenant(&tenant), &sample);
@@ -71,12 +112,24 @@ async fn sample_all(broker: &Broker) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn sample(
-    tenant: &TenantId,
-    counters: &BTreeMap<String, i64>,
-    census: &[(Ready, u64)],
+/// What a sample is taken from.
+struct Seen<'a> {
+    /// Of this tenant.
+    counters: &'a BTreeMap<String, i64>,
+    /// Of all tenants.
+    census: &'a [(Ready, u64)],
+    /// Of this tenant.
+    campaigns: &'a BTreeMap<CampaignId, State>,
     now: Timestamp,
-) -> TenantSample {
+}
+
+fn sample(tenant: &TenantId, seen: &Seen<'_>) -> TenantSample {
+    let Seen {
+        counters,
+        census,
+        campaigns,
+        now,
+    } = *seen;
     let count = |name: String| {
         counters
             .get(&name)
@@ -111,16 +164,58 @@ fn sample(
             .map(|k| (k, count(format!("channels.{}", k.as_str()))))
             .to_vec(),
         channels_expiring: expiring(counters, now),
-        campaigns: Vec::new(),
-        campaign_targets: vec![
-            (TargetPhase::Waiting, targets(counters, &["waiting"])),
-            (
-                TargetPhase::Open,
-                targets(counters, &["open", "held", "awaiting", "blocked"]),
-            ),
-            (TargetPhase::Closed, targets(counters, &CloseReason::LABELS)),
-        ],
+        campaigns: phases(campaigns),
+        campaign_targets: progress(seen),
     }
+}
+
+/// Campaigns by how far they have come.
+fn phases(campaigns: &BTreeMap<CampaignId, State>) -> Vec<(CampaignPhase, u64)> {
+    let in_phase = |phase| {
+        campaigns
+            .values()
+            .filter(|s| phase_of(**s) == phase)
+            .count()
+    };
+    CampaignPhase::ALL
+        .iter()
+        .map(|phase| (*phase, in_phase(*phase) as u64))
+        .collect()
+}
+
+fn phase_of(state: State) -> CampaignPhase {
+    match state {
+        State::Draft => CampaignPhase::Draft,
+        State::Preparing => CampaignPhase::Preparing,
+        State::Running => CampaignPhase::Running,
+        State::Paused => CampaignPhase::Paused,
+        State::Finished => CampaignPhase::Finished,
+        State::Cancelled => CampaignPhase::Cancelled,
+    }
+}
+
+/// Targets of the campaigns that are at work, together.
+fn progress(seen: &Seen<'_>) -> Vec<(TargetPhase, u64)> {
+    let at_work = |state: State| match state {
+        State::Preparing | State::Running | State::Paused => true,
+        State::Draft | State::Finished | State::Cancelled => false,
+    };
+    let phases = [
+        (TargetPhase::Waiting, &["waiting"][..]),
+        (TargetPhase::Open, &["open", "held", "awaiting", "blocked"]),
+        (TargetPhase::Closed, &CloseReason::LABELS),
+    ];
+    let mut sums = phases.map(|(phase, _)| (phase, 0));
+    for (id, _) in seen.campaigns.iter().filter(|(_, state)| at_work(**state)) {
+        for (sum, (_, states)) in sums.iter_mut().zip(phases) {
+            let counted = states.iter().filter_map(|state| {
+                let count = seen.counters.get(&format!("campaign.{id}.{state}"))?;
+                u64::try_from(*count).ok()
+            });
+            sum.1 += counted.sum::<u64>();
+        }
+    }
+    sums.to_vec()
 }
 
 /// Channels that WNS is expected to expire within a day and within a week.
@@ -137,17 +232,6 @@ fn expiring(counters: &BTreeMap<String, i64>, now: Timestamp) -> Vec<(Horizon, u
         soon.sum()
     };
     vec![(Horizon::Day, within(1)), (Horizon::Week, within(7))]
-}
-
-/// Targets of all campaigns in some states: `campaign.<id>.<state>`.
-fn targets(counters: &BTreeMap<String, i64>, states: &[&str]) -> u64 {
-    let counted = counters.iter().filter_map(|(name, count)| {
-        let (id, state) = name.strip_prefix("campaign.")?.rsplit_once('.')?;
-        // Ids may hold dots; a wave's counters have one part more and are part of the whole.
-        let whole = counters.contains_key(&format!("campaign.{id}.targets"));
-        (whole && states.contains(&state)).then(|| u64::try_from(*count).unwrap_or(0))
-    });
-    counted.sum()
 }
 
 #[cfg(test)]
@@ -170,6 +254,8 @@ mod tests {
             ("campaign.c1.wave1.waiting", 5),
             ("campaign.c2.targets", 6),
             ("campaign.c2.waiting", 6),
+            ("campaign.over.targets", 90),
+            ("campaign.over.checked_in", 90),
         ];
         let counters = counters
             .map(|(name, n)| (name.to_owned(), n))
@@ -184,7 +270,23 @@ mod tests {
             (ready("contoso:repush:direct", 60), 9),
             (ready("other:bulk:direct", -999), 1),
         ];
-        let sample = sample(&tenant, &counters, &census, now);
+        let campaigns = [
+            ("c1", State::Running),
+            ("c2", State::Paused),
+            ("over", State::Finished),
+        ];
+        let campaigns = campaigns
+            .map(|(id, state)| (CampaignId::new(id).unwrap(), state))
+            .into();
+        let sample = sample(
+            &tenant,
+            &Seen {
+                counters: &counters,
+                census: &census,
+                campaigns: &campaigns,
+                now,
+            },
+        );
         assert_eq!(sample.oldest_due, Duration::from_secs(30));
         assert!(sample.pushes_open.contains(&(Class::Urgent, 2)));
         assert_eq!(
@@ -196,10 +298,21 @@ mod tests {
             sample.channels_expiring,
             [(Horizon::Day, 3), (Horizon::Week, 7)]
         );
-        let waiting = sample
-            .campaign_targets
-            .iter()
-            .find(|(p, _)| p.as_str() == "waiting");
-        assert_eq!(waiting.unwrap().1, 11);
+        assert_eq!(
+            sample.campaign_targets,
+            [
+                (TargetPhase::Waiting, 11),
+                (TargetPhase::Open, 3),
+                (TargetPhase::Closed, 1)
+            ],
+            "what is over no longer counts"
+        );
+        for (phase, count) in sample.campaigns {
+            let known = match phase {
+                CampaignPhase::Running | CampaignPhase::Paused | CampaignPhase::Finished => 1,
+                CampaignPhase::Draft | CampaignPhase::Preparing | CampaignPhase::Cancelled => 0,
+            };
+            assert_eq!(count, known, "{phase:?}");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! `reveille channels`: register channels from files, and look at them.
 
-use std::{io::IsTerminal, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use futures_util::TryStreamExt;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use reqwest::{Body, Method};
 use serde_json::Value;
 use tokio_util::io::ReaderStream;
@@ -12,6 +12,7 @@ use tokio_util::io::ReaderStream;
 use super::{
     Exit, Failure,
     client::{Api, ServerArgs},
+    output::{grouped, progress_bar},
     print, print_json,
 };
 
@@ -26,6 +27,7 @@ pub(super) struct ChannelsArgs {
 enum ChannelsCommand {
     Import(ImportArgs),
     Stats(StatsArgs),
+    Forecast(ForecastArgs),
 }
 
 /// Register the channels in files of lines such as {"device": "d1", "uri": "https://…"}.
@@ -53,10 +55,24 @@ pub(super) struct StatsArgs {
     json: bool,
 }
 
+/// Print how many channels WNS will expire in the next days unless their devices renew them.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ForecastArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// How far to look ahead; today (UTC) is the first day
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=30))]
+    days: u8,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 pub(super) async fn run(args: ChannelsArgs) -> Result<Exit, Failure> {
     match args.command {
         ChannelsCommand::Import(args) => import_all(&args).await,
         ChannelsCommand::Stats(args) => stats(&args).await,
+        ChannelsCommand::Forecast(args) => forecast(&args).await,
     }
 }
 
@@ -85,11 +101,11 @@ async fn import(api: &Api, file: &PathBuf, quiet: bool) -> Result<Value, Failure
         )
     };
     let (body, bar) = if file.as_os_str() == "-" {
-        let bar = bar(None, quiet);
+        let bar = progress_bar(None, quiet);
         (progress_body(tokio::io::stdin(), &bar), bar)
     } else {
         let open = tokio::fs::File::open(file).await.map_err(unreadable)?;
-        let bar = bar(
+        let bar = progress_bar(
             Some(open.metadata().await.map_err(unreadable)?.len()),
             quiet,
         );
@@ -101,19 +117,6 @@ async fn import(api: &Api, file: &PathBuf, quiet: bool) -> Result<Value, Failure
     let answer = api.call(request.body(body)).await;
     bar.finish_and_clear();
     answer
-}
-
-fn bar(bytes: Option<u64>, quiet: bool) -> ProgressBar {
-    if quiet || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let template = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-    let style =
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    match bytes {
-        Some(bytes) => ProgressBar::new(bytes).with_style(style),
-        None => ProgressBar::new_spinner(),
-    }
 }
 
 fn progress_body(reader: impl tokio::io::AsyncRead + Send + 'static, bar: &ProgressBar) -> Body {
@@ -150,6 +153,28 @@ async fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
     }
     for (state, count) in channels.as_object().into_iter().flatten() {
         print(format_args!("{state:<10}{count:>12}"))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn forecast(args: &ForecastArgs) -> Result<Exit, Failure> {
+    let api = Api::new(&args.server)?;
+    let path = format!("/channels/forecast?days={}", args.days);
+    let answer = api.call(api.request(Method::GET, &path)).await?;
+    if args.json {
+        print_json(&answer)?;
+        return Ok(Exit::Done);
+    }
+    let count = |value: &Value| grouped(value.as_u64().unwrap_or(0));
+    print(format_args!(
+        "{} channels expire within {} days without renewal; {} are overdue",
+        count(&answer["expiring"]),
+        args.days,
+        count(&answer["overdue"])
+    ))?;
+    for day in answer["days"].as_array().into_iter().flatten() {
+        let date = day["day"].as_str().unwrap_or_default();
+        print(format_args!("{date:<10}{:>12}", count(&day["channels"])))?;
     }
     Ok(Exit::Done)
 }

@@ -73,13 +73,19 @@ impl Api {
         }
     }
 
-    /// Sends a request; gives the JSON answer, or the problem that the broker states.
-    pub(super) async fn call(&self, request: RequestBuilder) -> Result<Value, Failure> {
+    /// Sends a request; gives the answer before its body, or the problem that the broker states.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let answer = request.send().await.map_err(unreachable)?;
-        let status = answer.status();
-        if !status.is_success() {
-            return Err(refused(answer).await);
+        if answer.status().is_success() {
+            return Ok(answer);
         }
+        Err(refused(answer).await)
+    }
+
+    /// The same with a JSON answer, which is read whole.
+    pub(super) async fn call(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let answer = self.send(request).await?;
+        let status = answer.status();
         let bytes = answer.bytes().await.map_err(unreachable)?;
         serde_json::from_slice(&bytes).map_err(|error| {
             Failure::new(
@@ -90,7 +96,8 @@ impl Api {
     }
 }
 
-fn unreachable(error: reqwest::Error) -> Failure {
+/// The failure of a connection that was not made, or broke.
+pub(super) fn unreachable(error: reqwest::Error) -> Failure {
     let reason =
         std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
     Failure::new(

@@ -5,6 +5,7 @@
 //! that begins with `reveille: `. The exit code is one of [`Exit`].
 
 mod bundle;
+mod campaign;
 mod channels;
 mod check;
 mod client;
@@ -32,7 +33,8 @@ pub use self::{
 
 const AFTER_HELP: &str = "\
 Results go to standard output, everything else to standard error.
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 done in part, 4 unreachable.";
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 done in part, 4 unreachable, \
+5 cancelled, 6 paused by a gate.";
 
 /// Wakes Windows fleets: a push broker between MDM consoles and WNS.
 #[derive(Debug, Parser)]
@@ -51,6 +53,7 @@ enum Command {
     Sandbox(Box<sandbox::SandboxArgs>),
     Push(push::PushArgs),
     Channels(channels::ChannelsArgs),
+    Campaign(campaign::CampaignArgs),
     #[command(name = "syncml")]
     SyncMl(syncml::SyncMlArgs),
     Pfn(pfn::PfnArgs),
@@ -75,6 +78,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Sandbox(args) => run_sandbox(*args),
         Command::Push(args) => block_on(push::run(args))?,
         Command::Channels(args) => block_on(channels::run(args))?,
+        Command::Campaign(args) => block_on(campaign::run(args))?,
         Command::SyncMl(args) => syncml::run(args),
         Command::Pfn(args) => pfn::run(&args),
         Command::Key(args) => key::run(args),

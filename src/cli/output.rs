@@ -2,10 +2,11 @@
 
 use std::{
     fmt::Display,
-    io::{self, Write, stderr, stdout},
+    io::{self, IsTerminal, Write, stderr, stdout},
     process::ExitCode,
 };
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 /// How a command ended, for scripts.
@@ -22,6 +23,10 @@ pub enum Exit {
     Partly = 3,
     /// A server or store could not be reached; asking later may help.
     Unreachable = 4,
+    /// The campaign was called off.
+    Cancelled = 5,
+    /// A gate has paused the campaign; somebody must decide.
+    Gate = 6,
 }
 
 /// Why a command did not do what was asked.
@@ -60,6 +65,44 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(line)
 }
 
+/// A number as people read it: `12,431`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Prints a part of a long result on standard output as it is. Answers whether somebody still reads.
+///
+/// # Errors
+/// A [`Failure`] when standard output cannot be written.
+pub(super) fn print_part(bytes: &[u8]) -> Result<bool, Failure> {
+    match stdout().write_all(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => written(result).map(|()| true),
+    }
+}
+
+/// The bar of a file of so many bytes on its way, on a terminal unless `quiet`.
+pub(super) fn progress_bar(bytes: Option<u64>, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    match bytes {
+        Some(bytes) => ProgressBar::new(bytes).with_style(style),
+        None => ProgressBar::new_spinner(),
+    }
+}
+
 /// Tells how a command ended.
 pub(super) fn ended(result: Result<Exit, Failure>) -> ExitCode {
     let exit = match result {
@@ -80,5 +123,23 @@ fn written(result: io::Result<()>) -> Result<(), Failure> {
             format!("cannot write the result: {error}"),
         )),
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (12_431, "12,431"),
+            (1_000_000, "1,000,000"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
     }
 }

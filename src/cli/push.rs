@@ -39,16 +39,18 @@ pub(super) struct PushArgs {
     json: bool,
 }
 
+/// How urgent a push is.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Priority {
+pub(super) enum Priority {
     Urgent,
     Normal,
     Bulk,
 }
 
+/// When a push is done.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
-enum Until {
+pub(super) enum Until {
     Accepted,
     CheckIn,
 }
@@ -102,7 +104,8 @@ fn show(answer: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-fn word(value: impl ValueEnum) -> String {
+/// The word that the command line and the API have for `value`.
+pub(super) fn word(value: impl ValueEnum) -> String {
     value
         .to_possible_value()
         .map_or_else(String::new, |v| v.get_name().to_owned())

@@ -15,7 +15,25 @@ fn the_declarations_are_sound() {
 fn the_help_changes_only_on_purpose() {
     let help = Cli::command().term_width(WIDTH).render_long_help();
     let mut text = help.to_string();
-    for path in [&["check"][..], &["key"], &["key", "new"], &["completions"]] {
+    let campaign = |name: &'static str| ["campaign", name];
+    let campaigns = [
+        "create", "list", "dry-run", "start", "pause", "resume", "cancel", "pace", "watch",
+        "report",
+    ]
+    .map(campaign);
+    let others: [&[&str]; 7] = [
+        &["check"],
+        &["key"],
+        &["key", "new"],
+        &["completions"],
+        &["channels"],
+        &["channels", "forecast"],
+        &["campaign"],
+    ];
+    for path in others
+        .into_iter()
+        .chain(campaigns.iter().map(<[&str; 2]>::as_slice))
+    {
         let mut root = Cli::command().term_width(WIDTH);
         root.build();
         let mut command = &mut root;
@@ -39,6 +57,8 @@ fn exit_codes_are_those_of_the_help() {
         Exit::Usage,
         Exit::Partly,
         Exit::Unreachable,
+        Exit::Cancelled,
+        Exit::Gate,
     ];
     let words = [
         "done",
@@ -46,6 +66,8 @@ fn exit_codes_are_those_of_the_help() {
         "wrong usage",
         "done in part",
         "unreachable",
+        "cancelled",
+        "paused by a gate",
     ];
     for (exit, words) in codes.into_iter().zip(words) {
         assert!(

@@ -13,6 +13,7 @@ mod release;
 mod report;
 mod run;
 mod selecting;
+mod standing;
 mod sweep;
 mod targets;
 
@@ -44,6 +45,7 @@ pub use delete::Census;
 pub use dry_run::DryRun;
 pub use report::Report;
 pub use run::{Ended, Shift};
+pub use standing::{Standing, standing};
 pub use targets::{Listing, TARGETS_PER_CALL_MAX};
 
 /// How often a change is decided anew when others change the same campaign.

@@ -7,8 +7,10 @@
 #![allow(clippy::too_many_lines, reason = "a story reads from top to bottom")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod campaign;
 mod check;
 mod crash;
+mod fleet;
 mod hostile;
 mod operations;
 mod refusals;

@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -11,9 +11,12 @@ use std::{
 use reqwest::{Certificate, Method};
 use reveille::sandbox::{AppSpec, Behaviour, FleetConfig, Sandbox, SandboxConfig};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 
 /// Longest wait for anything that must happen by itself.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Lines in one request, so that a slow machine answers each in time.
+const PIECE_LINES: usize = 20_000;
 /// The app and tenant of every test.
 pub(crate) const TENANT: &str = "contoso";
 
@@ -32,6 +35,8 @@ pub(crate) struct Rig {
     pub(crate) secret: String,
     /// Added to the configuration file as it is.
     pub(crate) extra: String,
+    /// The broker, if it is not the one that was built with the tests.
+    pub(crate) binary: Option<PathBuf>,
     /// Added to the broker's environment.
     pub(crate) env: Vec<(&'static str, String)>,
 }
@@ -56,6 +61,9 @@ fn free_port() -> u16 {
 }
 
 impl Rig {
+    /// The program that was built with the tests.
+    const BUILT: &str = env!("CARGO_BIN_EXE_reveille");
+
     /// A sandbox with `devices`, whose woken devices check in at the broker.
     pub(crate) fn new(devices: u32, behaviour: Behaviour) -> Self {
         Self::of(SandboxConfig {
@@ -84,6 +92,7 @@ impl Rig {
                 .unwrap(),
             secret: "secret_env = \"E2E_WNS_SECRET\"".to_owned(),
             extra: String::new(),
+            binary: None,
             env: Vec::new(),
         }
     }
@@ -149,7 +158,7 @@ ceiling_per_second = 100000
     /// The command with its environment.
     pub(crate) fn command(&self, name: &str) -> Command {
         let secret = self.sandbox.credentials(TENANT).unwrap().secrets.remove(0);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reveille"));
+        let mut command = Command::new(self.binary.as_deref().unwrap_or(Path::new(Self::BUILT)));
         command
             .arg(name)
             .arg("--config")
@@ -166,6 +175,35 @@ ceiling_per_second = 100000
         let ended = command.args(args).kill_on_drop(true).output();
         let ended = tokio::time::timeout(PATIENCE, ended).await;
         let output = ended.expect("the command ends by itself").unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    /// Runs a client command with `input` on its standard input, against this broker's API; gives what [`Self::ends`] gives.
+    pub(crate) async fn client(&self, args: &[&str], input: &str) -> (Option<i32>, String, String) {
+        let mut child = tokio::process::Command::new(Self::BUILT)
+            .args(args)
+            .env("REVEILLE_URL", self.url(""))
+            .env("REVEILLE_TENANT", TENANT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let feed = async {
+            // A command that reads no input may end before it is written.
+            drop(stdin.write_all(input.as_bytes()).await);
+            drop(stdin);
+        };
+        let both = async { tokio::join!(feed, child.wait_with_output()).1 };
+        let output = tokio::time::timeout(PATIENCE, both).await;
+        let output = output.expect("the command ends by itself").unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (
             output.status.code(),
@@ -282,14 +320,31 @@ ceiling_per_second = 100000
 
     /// Registers every device of an app with the tenant of its name.
     pub(crate) async fn register(&self, app: &str) {
-        let (mut lines, mut devices) = (String::new(), 0);
-        for (device, uri) in self.sandbox.channels(app) {
-            writeln!(lines, "{{\"device\":\"{device}\",\"uri\":\"{uri}\"}}").unwrap();
-            devices += 1;
-        }
+        let channels = self.sandbox.channels(app);
+        let line = |(device, uri)| format!("{{\"device\":\"{device}\",\"uri\":\"{uri}\"}}");
         let path = format!("/v1/tenants/{app}/channels");
-        let answer = self.post_lines(&path, lines).await;
-        assert_eq!(answer["registered"], devices, "{answer}");
+        let (lines, registered) = self
+            .post_pieces(&path, channels.map(line), "registered")
+            .await;
+        assert_eq!(registered, lines);
+    }
+
+    /// Posts lines in as many requests as keep each short; how many there were, and the sum of what the answers count.
+    pub(crate) async fn post_pieces(
+        &self,
+        path: &str,
+        lines: impl Iterator<Item = String>,
+        counted: &str,
+    ) -> (u64, u64) {
+        let mut lines = lines.peekable();
+        let (mut sent, mut sum) = (0, 0);
+        while lines.peek().is_some() {
+            let piece: Vec<String> = lines.by_ref().take(PIECE_LINES).collect();
+            let answer = self.post_lines(path, piece.join("\n")).await;
+            sent += piece.len() as u64;
+            sum += answer[counted].as_u64().unwrap();
+        }
+        (sent, sum)
     }
 
     /// Opens a push for every device of the sandbox's first app.

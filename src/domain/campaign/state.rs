@@ -260,7 +260,7 @@ impl Campaign {
         });
     }
 
-    /// Goes on where it stopped; after a failed gate with the next wave.
+    /// Goes on where it stopped; after a failed gate with the next wave. The time it stood still is no part of a gate's hold.
     ///
     /// # Errors
     /// [`Refusal`] for a draft or a closed campaign.
@@ -268,7 +268,9 @@ impl Campaign {
         match self.state {
             State::Preparing | State::Running => Ok(()),
             State::Paused => {
-                self.pause = None;
+                let stood_still = self.pause.take().map_or(now, |p| p.since);
+                let time = now.duration_since(stood_still).max(SignedDuration::ZERO);
+                self.judge_at = self.judge_at.map(|at| later(at, time));
                 self.state = match self.prepared_at {
                     Some(_) => State::Running,
                     None => State::Preparing,

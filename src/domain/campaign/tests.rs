@@ -241,6 +241,24 @@ fn a_failed_gate_pauses_and_a_resume_goes_on_behind_it() {
 }
 
 #[test]
+fn the_time_of_a_pause_is_no_part_of_a_gates_hold() {
+    // given a wave that is released at 10 and judged a minute later
+    let campaign = waves(&[WaveSize::Targets(40), WaveSize::Targets(100)]);
+    let mut held = becomes(campaign.tick(&counts(1_000, 960, 40), at(10)));
+
+    // when it stands still from 20 to 520, so that its targets are neither sent nor check in
+    held.pause(at(20)).unwrap();
+    held.pause(at(30)).unwrap();
+    held.resume(at(520)).unwrap();
+
+    // then 50 seconds are left
+    assert_eq!(held.judge_at, Some(at(570)));
+    assert_eq!(does(held.tick(&counts(1_000, 960, 40), at(569))).release, 0);
+    held.resume(at(600)).unwrap();
+    assert_eq!(held.judge_at, Some(at(570)), "it ran");
+}
+
+#[test]
 fn the_deadline_ends_every_state_that_can_end() {
     let over = at(8 * 24 * 3_600);
     for state in [State::Running, State::Paused] {

@@ -231,13 +231,17 @@ impl Shift {
         if duties.prepare {
             return self.prepare(&hand, until).await;
         }
+        let mut more = false;
         if duties.release > 0 {
-            self.release(&hand, counts, duties.release).await?;
+            more = self.release(&hand, counts, duties.release).await?;
         }
         if let Some(sweep) = duties.sweep {
-            if self.sweeper.go_on(&hand, sweep, until).await? {
-                return Ok(Next::Now);
-            }
+            more |= self.sweeper.go_on(&hand, sweep, until).await?;
+        }
+        if more {
+            return Ok(Next::Now);
+        }
+        if duties.sweep.is_some() {
             return Ok(Next::In(TICK));
         }
         Ok(Next::In(match campaign.state {
@@ -270,13 +274,15 @@ impl Shift {
         Ok(Next::Now)
     }
 
-    /// Releases what pace, backlog and open sessions allow, at most `most`.
+    /// Releases what pace, backlog and open sessions allow, at most `most`. Answers whether time was up before: a pause must
+    /// be seen, and the lease prolonged, however much there is to release.
     async fn release(
         &mut self,
         hand: &Hand<'_>,
         counts: &Counts,
         most: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
+        let until = Instant::now() + SLICE;
         let store = self.desk.store.clone();
         let key = (&self.tenant, &self.id);
         let now = self.desk.clock.now();
@@ -293,7 +299,7 @@ impl Shift {
         };
         let mut left = self.allowance.look(&look).min(most);
         if left == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let wave = hand.campaign.wave_of_release(counts.targets);
         let paused = self.paused().await?;
@@ -305,8 +311,11 @@ impl Shift {
             if round.done < asked {
                 break;
             }
+            if Instant::now() >= until {
+                return Ok(left > 0);
+            }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The paused campaigns of the tenant, read again when some document has changed.

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -33,7 +33,7 @@ const PAGE: usize = 256;
 const GATHER: Duration = Duration::from_millis(100);
 /// How long the lease lasts without being prolonged; longer than the slowest request.
 const TERM: Duration = Duration::from_secs(30);
-/// How often it is prolonged, and the webhook looked at.
+/// How often it is prolonged, and the webhook looked at though no document has changed.
 const PROLONG: Duration = Duration::from_secs(5);
 
 /// One broker's work at one endpoint.
@@ -44,6 +44,7 @@ pub struct Delivering {
     id: WebhookId,
     owner: String,
     appended: watch::Receiver<u64>,
+    changed: watch::Receiver<u64>,
     page: Option<Page>,
     retry_at: Option<Instant>,
     lost: bool,
@@ -66,7 +67,7 @@ impl Delivering {
         (tenant, id): (TenantId, WebhookId),
         owner: String,
     ) -> Self {
-        let appended = desk.store.appended();
+        let (appended, changed) = (desk.store.appended(), desk.store.changed());
         Self {
             desk,
             means,
@@ -74,6 +75,7 @@ impl Delivering {
             id,
             owner,
             appended,
+            changed,
             page: None,
             retry_at: None,
             lost: false,
@@ -98,6 +100,7 @@ impl Delivering {
         let store = self.desk.store.clone();
         while store.hold(lease, &self.owner, TERM).await?.is_some() {
             let until = Instant::now() + PROLONG;
+            self.changed.mark_unchanged();
             let webhook = match self.desk.load(&self.tenant, &self.id).await {
                 Ok((_, webhook)) if webhook.disabled.is_none() => webhook,
                 Ok(_) | Err(WebhookError::Unknown(_)) => return Ok(()),
@@ -106,7 +109,8 @@ impl Delivering {
                     WebhookError::Invalid { .. } | WebhookError::TooMany | WebhookError::Feed(_),
                 ) => return Ok(()),
             };
-            while Instant::now() < until {
+            // A new secret or address, or the end of the webhook, holds from the next event on.
+            while Instant::now() < until && !self.changed.has_changed().unwrap_or(false) {
                 if !self.step(&webhook, until).await? {
                     return Ok(());
                 }
@@ -153,9 +157,12 @@ impl Delivering {
             let metrics = self.means.telemetry.tenant(&self.tenant);
             self.means.telemetry.webhook_lags(&metrics, Duration::ZERO);
             let left = until.saturating_duration_since(Instant::now());
-            // Neither news nor the end of the time is an error.
-            let _woken = timeout(left, self.appended.changed()).await;
-            sleep(GATHER).await;
+            tokio::select! {
+                // That the sender is gone is for the next call to the store to tell.
+                _ = self.appended.changed() => sleep(GATHER).await,
+                _ = self.changed.changed() => self.changed.mark_changed(),
+                () = sleep(left) => {}
+            }
             return Ok(());
         }
         let events = entries.into_iter().filter_map(Waiting::new);
