@@ -17,7 +17,7 @@ use crate::broker::{Broker, assert_discreet, within};
 /// The app and tenant of every test.
 pub(crate) const TENANT: &str = "contoso";
 /// Longest wait for the end of a story: leases of a minute have to end on the way.
-const PATIENCE: Duration = Duration::from_secs(400);
+const PATIENCE: Duration = Duration::from_secs(900);
 /// Devices registered with one request.
 const PART: u32 = 5_000;
 /// Dispatchers of a broker.

@@ -32,10 +32,8 @@ use crate::{
 
 /// Most claims committed together.
 const BATCH_MAX: usize = 256;
-/// How long a settled claim waits for others on the wire to be committed with.
-const BATCH_WAIT: Duration = Duration::from_millis(50);
-/// Part of the claims that may wait so, lest those on the wire have none to follow them.
-const BATCH_PART: usize = 4;
+/// How long a settled claim waits for others to be committed with.
+const BATCH_WAIT: Duration = Duration::from_millis(3);
 /// Most commits at the same time.
 const COMMITS_MAX: usize = 4;
 /// Longest time without a turn.
@@ -224,7 +222,7 @@ impl Desk {
         let since = self.settled_since.get()?;
         loop {
             let mut settled = self.settled.borrow_mut();
-            let full = settled.len() >= BATCH_MAX.min(self.permits.claims_max / BATCH_PART);
+            let full = settled.len() >= BATCH_MAX;
             let ripe = full || since.elapsed() >= BATCH_WAIT || self.is_idle();
             if settled.is_empty() {
                 self.settled_since.set(None);
