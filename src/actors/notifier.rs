@@ -26,6 +26,8 @@ pub const ENDPOINTS_MAX: usize = 1024;
 /// Shortest and longest time between two looks at all webhooks; a changed document shortens it.
 const LOOK_MIN: Duration = Duration::from_millis(500);
 const LOOK_MAX: Duration = Duration::from_secs(5);
+/// Longest time between two looks while there are no webhooks.
+const LOOK_MAX_WITHOUT: Duration = Duration::from_secs(15);
 /// When to begin again where a task has ended: another broker delivers there, or the store failed.
 const REST: Duration = Duration::from_secs(5);
 
@@ -82,12 +84,16 @@ async fn look_after(notifier: Notifier) {
         notifier.metrics.progressed(began);
         changed.mark_unchanged();
         tasks.reap(began);
+        let mut wait = LOOK_MAX;
         // A store that cannot be read now can be read at the next look.
         if let Ok(active) = notifier.webhooks.active().await {
+            if active.is_empty() {
+                wait = LOOK_MAX_WITHOUT;
+            }
             tasks.begin(&notifier, active);
         }
         // Neither a change nor the end of the time is an error.
-        let _woken = timeout(LOOK_MAX, changed.changed()).await;
+        let _woken = timeout(wait, changed.changed()).await;
         sleep_until(began + LOOK_MIN).await;
     }
 }

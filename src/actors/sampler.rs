@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use actix::{Actor, Context, Supervised};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use tokio::{
-    sync::watch,
+    sync::{
+        broadcast::{self, error::TryRecvError},
+        watch,
+    },
     time::{Instant, sleep},
 };
 
@@ -22,7 +25,10 @@ use crate::{
         id::{CampaignId, TenantId},
         queue::Lane,
     },
-    ports::{error::StoreError, queues::Ready},
+    ports::{
+        error::StoreError,
+        queues::{Ready, Wake},
+    },
     service::campaign::{Standing, standing},
     telemetry::{
         ActorMetrics, CampaignPhase, Horizon, PushState, StoreOperation, TargetPhase, TenantSample,
@@ -31,8 +37,10 @@ use crate::{
 
 /// Messages that may wait; it has none.
 pub const CAPACITY: usize = 1;
-/// Time between two samples.
+/// Time between two samples while the store changes.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two samples while nothing seems to change.
+const INTERVAL_QUIET: Duration = Duration::from_secs(30);
 
 /// Takes samples.
 #[derive(Clone)]
@@ -59,14 +67,54 @@ async fn watch(sampler: Sampler) {
         changed: broker.store.changed(),
         known: None,
     };
+    let mut news = News::of(broker);
+    let mut next = Instant::now();
     loop {
         let now = Instant::now();
         sampler.metrics.progressed(now);
         broker.telemetry.summarise_failures(now);
-        if let Err(error) = sample_all(broker, &mut campaigns).await {
-            broker.failed(StoreOperation::Query, &error);
+        // What is due grows older without any news.
+        if news.came() || now >= next {
+            next = now + INTERVAL_QUIET;
+            if let Err(error) = sample_all(broker, &mut campaigns).await {
+                broker.failed(StoreOperation::Query, &error);
+                next = now;
+            }
         }
         sleep(INTERVAL).await;
+    }
+}
+
+/// What the store tells when something changes.
+struct News {
+    wakes: broadcast::Receiver<Wake>,
+    appended: watch::Receiver<u64>,
+    documents: watch::Receiver<u64>,
+}
+
+impl News {
+    fn of(broker: &Broker) -> Self {
+        Self {
+            wakes: broker.store.wakes(),
+            appended: broker.store.appended(),
+            documents: broker.store.changed(),
+        }
+    }
+
+    /// Whether something has come since the last call.
+    fn came(&mut self) -> bool {
+        let mut came = false;
+        while !matches!(
+            self.wakes.try_recv(),
+            Err(TryRecvError::Empty | TryRecvError::Closed)
+        ) {
+            came = true;
+        }
+        for count in [&mut self.appended, &mut self.documents] {
+            came |= count.has_changed().unwrap_or(false);
+            count.mark_unchanged();
+        }
+        came
     }
 }
 

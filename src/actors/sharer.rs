@@ -1,4 +1,4 @@
-//! Renews this broker's shares of all apps' paces, in one call a second.
+//! Renews this broker's shares of all apps' paces, all in one call.
 //!
 //! Owns nothing: the rates lie in the apps' limiters and run out by themselves when they are not renewed.
 
@@ -7,14 +7,17 @@ use std::{sync::Arc, time::Duration};
 use actix::{Actor, Context, Supervised};
 use tokio::time::{Instant, sleep_until};
 
-use super::{broker::Broker, supervise::live};
+use super::{app::App, broker::Broker, supervise::live};
 use crate::{ports::shares::ShareRequest, telemetry::ActorMetrics};
 
 /// Messages that may wait; it has none.
 pub const CAPACITY: usize = 1;
-/// How often shares are renewed, and how long they are valid: one renewal may be late.
-const INTERVAL: Duration = Duration::from_secs(1);
-const TERM: Duration = Duration::from_secs(2);
+/// How long a share is valid: the one of a broker that died is free after it.
+const TERM: Duration = Duration::from_secs(1);
+/// How often shares are renewed while something is sent: one renewal may be late.
+const INTERVAL_BUSY: Duration = Duration::from_millis(400);
+/// How often they are renewed otherwise, so that an idle broker asks for little.
+const INTERVAL_IDLE: Duration = Duration::from_millis(950);
 /// When to try again after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -38,45 +41,66 @@ impl Actor for Sharer {
 impl Supervised for Sharer {}
 
 async fn share(sharer: Sharer) {
-    let mut started = vec![0; sharer.broker.apps.len()];
+    let broker = &sharer.broker;
+    let mut used = Used::new(broker.apps.len());
     loop {
         let began = Instant::now();
         sharer.metrics.progressed(began);
-        let requests = requests(&sharer.broker, &mut started);
-        let renewed = sharer
-            .broker
-            .store
-            .renew(&sharer.broker.settings.broker, &requests, TERM)
-            .await;
-        let Ok(shares) = renewed else {
+        let lately = used.lately(&broker.apps, began);
+        let busy = lately.iter().any(|per_second| *per_second > 0.0);
+        let requests = requests(&broker.apps, &lately);
+        let owner = &broker.settings.broker;
+        let Ok(shares) = broker.store.renew(owner, &requests, TERM).await else {
             sleep_until(began + RETRY).await;
             continue;
         };
-        for (app, share) in sharer.broker.apps.iter().zip(shares) {
+        for (app, share) in broker.apps.iter().zip(shares) {
             app.limiter.set(share.per_second, began + TERM);
         }
-        sharer.broker.ready.ring_all();
-        sleep_until(began + INTERVAL).await;
+        broker.ready.ring_all();
+        let interval = if busy { INTERVAL_BUSY } else { INTERVAL_IDLE };
+        sleep_until(began + interval).await;
     }
 }
 
-fn requests(broker: &Broker, started: &mut [u64]) -> Vec<ShareRequest> {
-    let ask = |(app, before): (&Arc<super::app::App>, &mut u64)| {
-        let now = app.limiter.started();
-        let lately = now - *before;
-        *before = now;
-        let pace = app.pace_per_second();
-        // Twice of what was used leaves room to grow; a little is always asked for, so that the first push need not wait.
+/// How many requests the apps had started, and when that was looked at.
+struct Used {
+    started: Vec<u64>,
+    at: Option<Instant>,
+}
+
+impl Used {
+    fn new(apps: usize) -> Self {
+        Self {
+            started: vec![0; apps],
+            at: None,
+        }
+    }
+
+    /// Requests a second that each app has started since the last look.
+    fn lately(&mut self, apps: &[Arc<App>], now: Instant) -> Vec<f64> {
+        let span = self.at.replace(now).map_or(INTERVAL_IDLE, |at| now - at);
+        let seconds = span.as_secs_f64().max(RETRY.as_secs_f64());
+        let started: Vec<u64> = apps.iter().map(|app| app.limiter.started()).collect();
+        let before = std::mem::replace(&mut self.started, started);
         #[expect(
             clippy::cast_precision_loss,
             reason = "requests of a second are far below 2^52"
         )]
-        let demand = (lately as f64 * 2.0).clamp(pace * 0.1, pace);
+        let per_second = |(now, before): (&u64, u64)| (now - before) as f64 / seconds;
+        self.started.iter().zip(before).map(per_second).collect()
+    }
+}
+
+fn requests(apps: &[Arc<App>], lately: &[f64]) -> Vec<ShareRequest> {
+    let ask = |(app, lately): (&Arc<App>, &f64)| {
+        let pace = app.pace_per_second();
         ShareRequest {
             app: app.settings.id.clone(),
             pace_per_second: pace,
-            demand_per_second: demand,
+            // Twice of what was used leaves room to grow; a little is always asked for, so that the first push need not wait.
+            demand_per_second: (lately * 2.0).clamp(pace * 0.1, pace),
         }
     };
-    broker.apps.iter().zip(started).map(ask).collect()
+    apps.iter().zip(lately).map(ask).collect()
 }

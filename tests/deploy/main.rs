@@ -19,5 +19,8 @@ mod packaging;
 )]
 #[path = "../e2e/rig.rs"]
 mod rig;
+#[path = "../support/broker.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod broker;
 mod rules;
 mod tools;

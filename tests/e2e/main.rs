@@ -15,3 +15,6 @@ mod hostile;
 mod operations;
 mod refusals;
 mod rig;
+
+#[path = "../support/broker.rs"]
+mod broker;

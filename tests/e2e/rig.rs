@@ -4,8 +4,7 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
+    process::{Command, Stdio},
 };
 
 use reqwest::{Certificate, Method};
@@ -13,23 +12,19 @@ use reveille::sandbox::{AppSpec, Behaviour, FleetConfig, Sandbox, SandboxConfig}
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
-/// Longest wait for anything that must happen by itself.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) use crate::broker::until;
+use crate::broker::{Broker, PATIENCE, assert_discreet};
+
 /// Lines in one request, so that a slow machine answers each in time.
 const PIECE_LINES: usize = 20_000;
 /// The app and tenant of every test.
 pub(crate) const TENANT: &str = "contoso";
 
-/// How every access token and every channel token of the sandbox begins.
-const ACCESS_TOKEN: &str = "EwAAAA";
-const CHANNEL_TOKEN: &str = "AwYAAA";
-
 /// A sandbox, a store's folder, and a broker that may be killed and started again.
 pub(crate) struct Rig {
     pub(crate) sandbox: Sandbox,
     pub(crate) dir: tempfile::TempDir,
-    port: u16,
-    broker: Option<Child>,
+    broker: Broker,
     pub(crate) http: reqwest::Client,
     /// Where the first app's secret is, as the configuration says it.
     pub(crate) secret: String,
@@ -44,20 +39,10 @@ pub(crate) struct Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         self.kill();
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
         if !std::thread::panicking() {
-            self.assert_discreet(&log);
-        } else {
-            let tail: Vec<&str> = log.lines().rev().take(40).collect();
-            eprintln!("--- the broker's last words ---");
-            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+            assert_discreet(&self.logged(), &self.sandbox, TENANT);
         }
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 impl Rig {
@@ -75,21 +60,18 @@ impl Rig {
 
     /// A sandbox as `config` has it, with the app of every test in front.
     pub(crate) fn of(mut config: SandboxConfig) -> Self {
-        let port = free_port();
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::new(dir.path().join("broker.log"));
         config.apps.insert(0, AppSpec::new(TENANT).unwrap());
         config.fleet = Some(FleetConfig {
-            url: format!("http://127.0.0.1:{port}"),
+            url: broker.url(""),
             key: None,
         });
         Self {
             sandbox: Sandbox::start(&config).unwrap(),
-            dir: tempfile::tempdir().unwrap(),
-            port,
-            broker: None,
-            http: reqwest::Client::builder()
-                .timeout(PATIENCE)
-                .build()
-                .unwrap(),
+            dir,
+            http: broker.http.clone(),
+            broker,
             secret: "secret_env = \"E2E_WNS_SECRET\"".to_owned(),
             extra: String::new(),
             binary: None,
@@ -97,22 +79,8 @@ impl Rig {
         }
     }
 
-    /// No log of any test may hold what gives power over devices.
-    fn assert_discreet(&self, log: &str) {
-        let secrets = self.sandbox.credentials(TENANT).unwrap().secrets;
-        let found = [ACCESS_TOKEN, CHANNEL_TOKEN]
-            .into_iter()
-            .chain(secrets.iter().map(String::as_str))
-            .find_map(|secret| log.lines().find(|line| line.contains(secret)));
-        assert_eq!(found, None, "the log holds a secret");
-    }
-
-    fn log(&self) -> PathBuf {
-        self.dir.path().join("broker.log")
-    }
-
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        self.broker.url(path)
     }
 
     /// Writes the configuration and gives its path.
@@ -141,7 +109,7 @@ start_per_second = 100000
 ceiling_per_second = 100000
 {extra}
 "#,
-            port = self.port,
+            port = self.broker.port,
             data = self.dir.path().join("data").display(),
             host = self.sandbox.host(),
             ca = ca.display(),
@@ -214,70 +182,38 @@ ceiling_per_second = 100000
 
     /// Starts the broker without waiting for it.
     pub(crate) fn spawn(&mut self) {
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.log())
-            .unwrap();
-        let broker = self
-            .command("serve")
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.broker = Some(broker);
+        let command = self.command("serve");
+        self.broker.spawn(command);
     }
 
     /// Starts the broker and waits until it is ready.
     pub(crate) async fn start(&mut self) {
         self.spawn();
-        let url = self.url("/readyz");
-        let http = self.http.clone();
-        until("the broker is ready", async || {
-            http.get(&url)
-                .send()
-                .await
-                .is_ok_and(|r| r.status().is_success())
-        })
-        .await;
+        self.broker.ready().await;
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.broker.as_ref().expect("the broker runs").id()
+        self.broker.pid()
     }
 
     /// Ends the broker as a power cut does.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut broker) = self.broker.take() {
-            drop(broker.kill());
-            drop(broker.wait());
-        }
+        self.broker.kill();
     }
 
     /// Sends a signal by name.
     pub(crate) fn signal(&self, signal: &str) {
-        let sent = Command::new("kill")
-            .args([signal, &self.pid().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
+        self.broker.signal(signal);
     }
 
     /// Waits for the broker's end; gives the exit code.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
-        let mut code = None;
-        let broker = self.broker.as_mut().expect("the broker runs");
-        until("the broker ends", async || {
-            code = broker.try_wait().unwrap();
-            code.is_some()
-        })
-        .await;
-        self.broker = None;
-        code.and_then(|status| status.code())
+        self.broker.ended().await
     }
 
     /// What the broker has logged.
     pub(crate) fn logged(&self) -> String {
-        fs::read_to_string(self.log()).unwrap()
+        self.broker.logged()
     }
 
     /// Calls the sandbox's control API.
@@ -296,21 +232,11 @@ ceiling_per_second = 100000
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let answer = self.http.get(self.url(path)).send().await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.status());
-        answer.json().await.unwrap()
+        self.broker.get(path).await
     }
 
     pub(crate) async fn post_lines(&self, path: &str, lines: String) -> Value {
-        let request = self
-            .http
-            .post(self.url(path))
-            .header("content-type", "application/x-ndjson");
-        let answer = request.body(lines).send().await.unwrap();
-        let status = answer.status();
-        let text = answer.text().await.unwrap();
-        assert!(status.is_success(), "{path}: {status} {text}");
-        serde_json::from_str(&text).unwrap()
+        self.broker.post_lines(path, lines).await
     }
 
     /// Registers every device of the sandbox's first app.
@@ -369,9 +295,7 @@ ceiling_per_second = 100000
 
     /// How many pushes are open, by the store's counters.
     pub(crate) async fn open_pushes(&self) -> u64 {
-        let tenant = self.get(&format!("/v1/tenants/{TENANT}")).await;
-        let open = tenant["pushes"].as_object().expect("counts of open pushes");
-        open.values().filter_map(Value::as_u64).sum()
+        self.broker.open_pushes(TENANT).await
     }
 
     /// Waits until no push is open.
@@ -380,17 +304,5 @@ ceiling_per_second = 100000
             self.open_pushes().await == 0
         })
         .await;
-    }
-}
-
-/// Waits until `condition` holds.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "not in time: {what}"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

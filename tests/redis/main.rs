@@ -26,6 +26,8 @@ mod sentinel;
 mod items;
 #[path = "../support/redis_cluster.rs"]
 mod redis_cluster;
+#[path = "../support/redis_monitor.rs"]
+mod redis_monitor;
 #[path = "../support/redis_server.rs"]
 #[allow(dead_code, reason = "each suite uses a part of it")]
 mod redis_server;

@@ -4,7 +4,7 @@
 //! Positions count all events of a tenant in a shard since its first; what has been trimmed is counted in `feed`. A cursor is
 //! one position a shard, so it is exact: it tells trimmed events from none, and one of another store from one of this.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::{
     Core, RedisStore,
     errors::damaged,
+    many::Reading,
     script::{FEED_APPEND, FEED_READ, FEED_TRIM, ScriptCall},
 };
 use crate::{
@@ -102,8 +103,30 @@ impl Feed for RedisStore {
 
     async fn trim(&self) -> Result<u64, StoreError> {
         self.core.open()?;
-        let shards = (0..self.core.shards()).map(|shard| trim(&self.core, shard));
-        Ok(try_join_all(shards).await?.into_iter().sum())
+        let core = &self.core;
+        let feeds = core.everywhere(|shard| core.keys().own(shard, "feed"));
+        let reading = Reading {
+            name: "HKEYS",
+            rest: &[],
+        };
+        let feeds: Vec<Vec<String>> = core.read_many(feeds, &reading).await?;
+        let mut shards: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (shard, tenants) in feeds.into_iter().enumerate() {
+            for tenant in tenants {
+                shards.entry(tenant).or_default().push(shard);
+            }
+        }
+        let mut trimmed = 0;
+        for (tenant, shards) in shards {
+            let tenant = TenantId::new(&tenant).map_err(|_| damaged("a tenant of the feed"))?;
+            let gates = core.by_gate(shards.iter().copied()).into_values();
+            let calls = gates.map(|places| {
+                let here = places.into_iter().map(|place| shards[place]).collect();
+                trim(core, &tenant, here)
+            });
+            trimmed += try_join_all(calls).await?.into_iter().sum::<u64>();
+        }
+        Ok(trimmed)
     }
 }
 
@@ -207,33 +230,30 @@ fn merge(
     Ok((entries, write_cursor(core, &places)))
 }
 
-async fn trim(core: &Arc<Core>, shard: usize) -> Result<u64, StoreError> {
-    let mut command = redis::cmd("HKEYS");
-    command.arg(core.keys().own(shard, "feed"));
-    let answer = core.client.run(shard, command).await?;
-    let tenants: Vec<String> = redis::from_redis_value(answer).map_err(|_| damaged("feed"))?;
+/// Trims a tenant's events in some shards that are on one server for sure.
+async fn trim(core: &Core, tenant: &TenantId, shards: Vec<usize>) -> Result<u64, StoreError> {
     let age = i64::try_from(core.options.feed_age_max.as_millis()).unwrap_or(i64::MAX);
     let most = (core.options.feed_events_max / core.shards()).max(1);
+    let each = CHUNK.div_ceil(shards.len().max(1));
     let mut trimmed = 0;
-    for tenant in tenants {
-        let tenant = TenantId::new(&tenant).map_err(|_| damaged("a tenant of the feed"))?;
-        loop {
-            let call = ScriptCall::new(&FEED_TRIM)
-                .key(core.keys().events(shard, &tenant))
-                .key(core.keys().own(shard, "feed"))
-                .arg(tenant.as_str())
-                .arg(most.to_string())
-                .number(age)
-                .arg(CHUNK.to_string());
-            let answer = core.client.run(shard, call).await?;
-            let gone: u64 = redis::from_redis_value(answer).map_err(|_| damaged("feed"))?;
-            trimmed += gone;
-            if usize::try_from(gone).unwrap_or(usize::MAX) < CHUNK {
-                break;
-            }
+    loop {
+        let mut call = ScriptCall::new(&FEED_TRIM)
+            .arg(tenant.as_str())
+            .arg(most.to_string())
+            .number(age)
+            .arg(each.to_string());
+        for shard in &shards {
+            call = call
+                .key(core.keys().events(*shard, tenant))
+                .key(core.keys().own(*shard, "feed"));
+        }
+        let answer = core.client.run(shards[0], call).await?;
+        let gone: Vec<usize> = redis::from_redis_value(answer).map_err(|_| damaged("feed"))?;
+        trimmed += gone.iter().sum::<usize>() as u64;
+        if gone.iter().all(|gone| *gone < each) {
+            return Ok(trimmed);
         }
     }
-    Ok(trimmed)
 }
 
 /// An event as it is kept, but for the two times that the script puts before it.
