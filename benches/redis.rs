@@ -304,6 +304,7 @@ fn settle(step: &Step<'_>, record: &mut DeviceRecord) -> transition::Effects {
     };
     let attempt = Attempt {
         began_at: step.now,
+        asks: record.asked(),
         generation: record.generation(),
         outcome,
         trace,

@@ -2,6 +2,7 @@
 
 pub mod check;
 mod directory;
+mod files;
 mod listeners;
 mod outbound;
 mod status;
@@ -128,7 +129,8 @@ impl Broker {
         let notifier = ground.notifier(&config, &actors, &webhooks)?;
         let (state, runner) = ground.api(&config, &actors, webhooks);
         let address = listeners.address();
-        let servers = listeners.serve(&state, &config)?;
+        let connections_max = files::connections_max(&config, &telemetry);
+        let servers = listeners.serve(&state, &config, connections_max)?;
         let health = store.probe().await?;
         telemetry.started(address, &health.description);
         let advice = config.advice(ground.desk.clock.now().to_zoned(TimeZone::UTC).date());
@@ -364,9 +366,7 @@ fn dispatch_settings(config: &Config, uri_key: &[u8]) -> DispatchSettings {
     let limits = &config.limits;
     let broker = uuid::Uuid::new_v4().simple().to_string();
     let mut settings = DispatchSettings::new(broker, Arc::from(uri_key));
-    if let Some(dispatchers) = limits.dispatchers {
-        settings.dispatchers = dispatchers as usize;
-    }
+    settings.dispatchers = dispatchers(config);
     settings.in_flight_max = limits.in_flight_max as usize;
     settings.host_percent = limits.in_flight_host_percent as usize;
     settings.urgent_percent = limits.in_flight_urgent_percent as usize;
@@ -385,10 +385,16 @@ fn api_settings(config: &Config) -> api::Settings {
     }
 }
 
-fn listening(config: &Config) -> api::server::Listening {
+/// One for each core, unless the configuration says how many.
+fn dispatchers(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    config.limits.dispatchers.map_or_else(cores, |n| n as usize)
+}
+
+fn listening(config: &Config, connections_max: usize) -> api::server::Listening {
     api::server::Listening {
         workers: std::thread::available_parallelism().map_or(1, usize::from),
-        connections_max: config.server.connections_max as usize,
+        connections_max,
         header_timeout: config.server.header_timeout,
         drain_timeout: config.server.drain_timeout,
     }

@@ -150,14 +150,16 @@ async fn heal(pacer: &Pacer) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Notes that a throttle is over, by time or by hand. Returns whether there was anything to note.
+/// Notes that a throttle is over, by time or by hand, and that the clock was set back. Returns whether there was anything to note.
 fn note_ends(app: &App, decided: &Decided, now: Timestamp) -> bool {
     let (state, _) = app.standing();
     let over = state
         .throttle
+        .as_ref()
         .is_some_and(|t| t.until <= now || decided.ended(t.since))
-        || state.hold.is_some_and(|h| decided.ended(h.since));
-    if over {
+        || state.hold.as_ref().is_some_and(|h| decided.ended(h.since));
+    let look = over || state.is_ahead(now);
+    if look {
         app.note(
             Change::Looked {
                 resumed_at: decided.resumed_at,
@@ -165,7 +167,7 @@ fn note_ends(app: &App, decided: &Decided, now: Timestamp) -> bool {
             now,
         );
     }
-    over
+    look
 }
 
 /// Adapts the pace to what was learnt and decided, and lets the dispatchers look.
@@ -190,6 +192,7 @@ fn follow(pacer: &Pacer, controller: &mut PaceController, (old, new): (&mut Deci
 async fn synchronise(pacer: &Pacer, untold: &mut Vec<Event>) -> Result<Decided, StoreError> {
     let Pacer { broker, app, .. } = pacer;
     let decided = decided(&*broker.store, &app.settings.id).await?;
+    let decided = decided.without_ahead(broker.clock.now());
     for _ in 0..ROUNDS_MAX {
         let kept = broker.store.get(&document_name(app)).await?;
         let mut state = read(app, kept.as_ref())?;

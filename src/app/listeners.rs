@@ -48,16 +48,23 @@ impl Listeners {
         self.bound[0].0
     }
 
-    /// Serves the API, and the page where it belongs, until stopped.
+    /// Serves the API, and the page where it belongs, until stopped; all listeners share `connections_max`.
     pub(super) fn serve(
         self,
         state: &Arc<api::State>,
         config: &Config,
+        connections_max: usize,
     ) -> Result<Servers, StartError> {
         let mut handles = Vec::with_capacity(self.bound.len());
+        let connections_max = connections_max / self.bound.len();
         for (address, listener, pages) in self.bound {
-            let server = api::server::serve(listener, Arc::clone(state), listening(config), pages)
-                .map_err(|source| StartError::Listen { address, source })?;
+            let server = api::server::serve(
+                listener,
+                Arc::clone(state),
+                listening(config, connections_max),
+                pages,
+            )
+            .map_err(|source| StartError::Listen { address, source })?;
             handles.push(server.handle());
             actix_rt::spawn(server);
         }

@@ -3,6 +3,7 @@
 use clap::CommandFactory;
 
 use super::*;
+use crate::config::{Config, Environment};
 
 const WIDTH: usize = 100;
 
@@ -74,5 +75,25 @@ fn exit_codes_are_those_of_the_help() {
             AFTER_HELP.contains(&format!("{} {words}", exit as u8)),
             "{exit:?}"
         );
+    }
+}
+
+#[test]
+fn what_the_command_line_takes_from_the_environment_is_no_mistake_in_a_brokers() {
+    fn variables(command: &clap::Command, names: &mut Vec<String>) {
+        let own = command.get_arguments().filter_map(clap::Arg::get_env);
+        names.extend(own.map(|name| name.to_str().unwrap().to_owned()));
+        for command in command.get_subcommands() {
+            variables(command, names);
+        }
+    }
+    let mut names = Vec::new();
+    variables(&Cli::command(), &mut names);
+    assert!(names.iter().any(|name| name == "REVEILLE_TENANT"));
+
+    for name in names {
+        let env: Environment = [(name.as_str(), "x")].into_iter().collect();
+        let error = Config::parse("", "reveille.toml", &env).unwrap_err();
+        assert!(!error.to_string().contains(&name), "{error}");
     }
 }

@@ -10,10 +10,11 @@ use super::{
 };
 
 /// Variables with our prefix that are no keys: those of the command line, and one that Kubernetes sets.
-const FOREIGN: [&str; 4] = [
+const FOREIGN: [&str; 5] = [
     "REVEILLE_CONFIG",
-    "REVEILLE_SERVER",
+    "REVEILLE_URL",
     "REVEILLE_API_KEY",
+    "REVEILLE_TENANT",
     "REVEILLE_PORT",
 ];
 /// What Kubernetes sets by itself in every pod beside a service named `reveille` begins with one of these.

@@ -20,7 +20,8 @@ settings! {
         drain_timeout: Duration = duration("1s", "10m").default("30s");
         /// Longest time in which a caller must have sent the head of a request.
         header_timeout: Duration = duration("1s", "5m").default("10s");
-        /// Most connections at once; further ones wait to be accepted.
+        /// Most connections at once; further ones wait to be accepted. Fewer are taken if the process may not open as many
+        /// files.
         connections_max: u32 = whole(16, 1_000_000).default("20000");
         /// Most requests in work at once; further ones are answered 503 with `Retry-After`.
         requests_max: u32 = whole(1, 1_000_000).default("2048");

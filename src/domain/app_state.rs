@@ -17,6 +17,8 @@ use super::{
 /// Shortest and longest pause that a throttle is believed to ask for.
 const THROTTLE_MIN: Duration = Duration::from_secs(1);
 const THROTTLE_MAX: Duration = Duration::from_hours(24);
+/// What happened further ahead of the clock than this happened before the clock was set back; brokers' clocks differ less.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(1);
 /// How long no wave is called after somebody has let an app go on.
 const TRUST: SignedDuration = SignedDuration::from_hours(1);
 
@@ -132,6 +134,14 @@ impl Decided {
         self.resumed_at.is_some_and(|at| since <= at)
     }
 
+    /// The same without a resumption by a clock that was set back since: it would end what begins until the clock has caught up.
+    /// What it was meant to end is over.
+    #[must_use]
+    pub fn without_ahead(self, now: Timestamp) -> Self {
+        let resumed_at = self.resumed_at.filter(|at| !is_ahead(*at, now));
+        Self { resumed_at, ..self }
+    }
+
     /// Whether a wave of refusals may hold the app: not within an hour after somebody has looked at it and let it go on.
     #[must_use]
     pub fn believes_waves(&self, now: Timestamp) -> bool {
@@ -163,6 +173,28 @@ impl AppState {
         self.hold.as_ref().filter(|hold| !decided.ended(hold.since))
     }
 
+    /// Whether it began by a clock that was set back since, so that it would last longer by the step.
+    #[must_use]
+    pub fn is_ahead(&self, now: Timestamp) -> bool {
+        let throttled = self.throttle.as_ref().map(|throttle| throttle.since);
+        let held = self.hold.as_ref().map(|hold| hold.since);
+        throttled
+            .max(held)
+            .is_some_and(|since| is_ahead(since, now))
+    }
+
+    /// Lets what began by a clock that was set back begin now: nobody knows how much of it is over.
+    fn follow_clock(&mut self, now: Timestamp, probing: &Backoff) {
+        if let Some(throttle) = self.throttle.as_mut().filter(|t| is_ahead(t.since, now)) {
+            throttle.until = later(now, throttle.until.duration_since(throttle.since));
+            throttle.since = now;
+        }
+        if let Some(hold) = self.hold.as_mut().filter(|h| is_ahead(h.since, now)) {
+            hold.probe_at = later(now, probing.delay(hold.probes, 1.0));
+            hold.since = now;
+        }
+    }
+
     /// Applies a change at `now`; `probing` spaces the probes of a hold. Returns the event to tell, if the app's way has
     /// become free or blocked by it.
     pub fn apply(
@@ -186,6 +218,7 @@ impl AppState {
                 // Whoever ended it by hand has told so.
                 self.hold.take_if(|hold| by_hand(hold.since));
                 self.throttle.take_if(|throttle| by_hand(throttle.since));
+                self.follow_clock(now, probing);
                 self.throttle.take_if(|throttle| throttle.until <= now)?;
                 Some(EventKind::AppResumed)
             }
@@ -227,164 +260,9 @@ impl AppState {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
-    }
-
-    fn probing() -> Backoff {
-        Backoff::new(SignedDuration::from_mins(5), SignedDuration::from_hours(1)).unwrap()
-    }
-
-    fn apply(state: &mut AppState, seconds: i64, change: Change) -> Option<EventKind> {
-        state.apply(&change, at(seconds), &probing())
-    }
-
-    fn gate(state: &AppState, now: Timestamp) -> Gate {
-        state.gate(&Decided::default(), now)
-    }
-
-    fn throttle(seconds: u64) -> Change {
-        Change::Throttled {
-            pause: Duration::from_secs(seconds),
-            per_second: 100.0,
-        }
-    }
-
-    #[test]
-    fn a_throttle_shuts_the_gate_until_its_end_and_is_told_once() {
-        let mut state = AppState::default();
-        assert_eq!(
-            apply(&mut state, 0, throttle(900)),
-            Some(EventKind::AppThrottled)
-        );
-        assert_eq!(apply(&mut state, 1, throttle(60)), None);
-        assert_eq!(gate(&state, at(899)), Gate::Shut(Some(at(900))));
-        assert_eq!(
-            apply(&mut state, 899, Change::Looked { resumed_at: None }),
-            None
-        );
-        assert_eq!(
-            apply(&mut state, 900, Change::Looked { resumed_at: None }),
-            Some(EventKind::AppResumed)
-        );
-        assert_eq!(gate(&state, at(900)), Gate::Open);
-        assert_eq!(
-            state.limit,
-            Some(Limit {
-                per_second: 100.0,
-                at: at(0)
-            })
-        );
-    }
-
-    #[test]
-    fn throttles_of_one_episode_only_prolong_it() {
-        let mut state = AppState::default();
-        apply(&mut state, 0, throttle(60));
-        apply(&mut state, 1, throttle(900));
-        assert_eq!(gate(&state, at(2)), Gate::Shut(Some(at(901))));
-        assert_eq!(state.limit.unwrap().at, at(0));
-    }
-
-    #[test]
-    fn a_throttle_lasts_a_second_at_least_and_a_day_at_most() {
-        for (asked, lasts) in [(0, 1), (10, 10), (1_000_000, 86_400)] {
-            let mut state = AppState::default();
-            apply(&mut state, 0, throttle(asked));
-            assert_eq!(gate(&state, at(0)), Gate::Shut(Some(at(lasts))));
-        }
-    }
-
-    #[test]
-    fn a_hold_is_probed_after_five_minutes_and_then_ever_more_rarely() {
-        let mut state = AppState::default();
-        assert_eq!(
-            apply(&mut state, 0, Change::Held(HoldReason::Wave)),
-            Some(EventKind::AppHeld)
-        );
-        assert_eq!(
-            apply(&mut state, 1, Change::Held(HoldReason::TokenRefused)),
-            None
-        );
-        let mut now = 0;
-        let mut waits = Vec::new();
-        for _ in 0..6 {
-            let Gate::Shut(Some(until)) = gate(&state, at(now)) else {
-                panic!("shut")
-            };
-            waits.push(until.duration_since(at(now)).as_mins());
-            now += until.duration_since(at(now)).as_secs();
-            assert_eq!(gate(&state, at(now)), Gate::Probe);
-            apply(&mut state, now, Change::ProbeFailed);
-        }
-        assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
-        assert_eq!(
-            apply(&mut state, now, Change::ProbePassed),
-            Some(EventKind::AppResumed)
-        );
-        assert_eq!(gate(&state, at(now)), Gate::Open);
-    }
-
-    #[test]
-    fn a_pause_by_hand_wins() {
-        let mut state = AppState::default();
-        apply(&mut state, 0, throttle(900));
-        let decided = Decided {
-            paused: true,
-            ..Decided::default()
-        };
-        assert_eq!(state.gate(&decided, at(90_000)), Gate::Shut(None));
-    }
-
-    #[test]
-    fn whoever_lets_an_app_go_on_ends_what_began_before_and_no_wave_is_called_for_an_hour() {
-        let mut state = AppState::default();
-        apply(&mut state, 0, throttle(900));
-        apply(&mut state, 1, Change::Held(HoldReason::DomainBlocked));
-        let decided = Decided {
-            resumed_at: Some(at(2)),
-            ..Decided::default()
-        };
-        assert_eq!(state.gate(&decided, at(2)), Gate::Open);
-        assert_eq!(state.hold(&decided), None);
-        assert_eq!(
-            (
-                decided.believes_waves(at(3_601)),
-                decided.believes_waves(at(3_602))
-            ),
-            (false, true)
-        );
-
-        assert_eq!(
-            apply(
-                &mut state,
-                3,
-                Change::Looked {
-                    resumed_at: Some(at(2))
-                }
-            ),
-            None
-        );
-
-        assert_eq!((state.throttle.clone(), state.hold.clone()), (None, None));
-        apply(&mut state, 4, throttle(900));
-        assert_eq!(state.gate(&decided, at(4)), Gate::Shut(Some(at(904))));
-    }
-
-    #[test]
-    fn it_survives_as_json_and_older_documents_are_read() {
-        let mut state = AppState::default();
-        apply(&mut state, 0, throttle(900));
-        apply(&mut state, 0, Change::Held(HoldReason::TokenRefused));
-        let text = serde_json::to_string(&state).unwrap();
-        assert_eq!(serde_json::from_str::<AppState>(&text).unwrap(), state);
-        assert_eq!(
-            serde_json::from_str::<AppState>("{}").unwrap(),
-            AppState::default()
-        );
-    }
+fn is_ahead(since: Timestamp, now: Timestamp) -> bool {
+    since > later(now, AHEAD_MAX)
 }
+
+#[cfg(test)]
+mod tests;

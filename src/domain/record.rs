@@ -109,6 +109,14 @@ impl DeviceRecord {
             .map_or_else(Generation::default, |c| c.generation)
     }
 
+    /// Who asks for the open push, and when last.
+    #[must_use]
+    pub fn asked(&self) -> Vec<(Source, Timestamp)> {
+        let asks = self.push.iter().flat_map(|push| &push.asks);
+        asks.map(|ask| (ask.source.clone(), ask.opened_at))
+            .collect()
+    }
+
     /// Whether a notification could be sent now or at a known time.
     #[must_use]
     pub fn reachable(&self) -> bool {

@@ -20,7 +20,7 @@ pub use channel::{Registered, register, revive};
 pub use check_in::{CheckedIn, check_in};
 pub use late::credit_late;
 pub use review::{Verdict, overdue, review};
-pub use settle::{Attempt, settle};
+pub use settle::{AskedAt, Attempt, settle};
 
 use super::{
     ask::{Ask, CloseReason, Phase, Source},

@@ -260,6 +260,7 @@ fn attempt(t: &mut Tenant, index: usize, outcome: Outcome) {
     t.edit(index, |step, record| {
         let attempt = Attempt {
             began_at: now,
+            asks: record.asked(),
             generation: record.generation(),
             outcome,
             trace: Trace::default(),

@@ -323,6 +323,7 @@ impl World {
         self.tenant.edit(index, |step, record| {
             let attempt = Attempt {
                 began_at: now,
+                asks: record.asked(),
                 generation: record.generation(),
                 outcome,
                 trace: Trace::default(),

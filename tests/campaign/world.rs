@@ -181,6 +181,7 @@ impl World {
                 let mut record = record.unwrap();
                 let attempt = Attempt {
                     began_at: step.now,
+                    asks: record.asked(),
                     generation: record.generation(),
                     outcome: outcome.clone(),
                     trace: Trace::default(),

@@ -91,6 +91,7 @@ pub(super) async fn fly(desk: Rc<Desk>, work: Work, flight: Flight, seat: Seat) 
     probe.0 = None;
     let attempt = Attempt {
         began_at: sent.began_at,
+        asks: work.claim.record.asked(),
         generation: work.generation,
         outcome: sent.answer.outcome,
         trace: sent.answer.trace,

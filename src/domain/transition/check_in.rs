@@ -17,7 +17,8 @@ pub struct CheckedIn {
 /// Notes a session that began `at`, and closes the asks opened before it.
 ///
 /// Clocks differ: a session counts if it began no earlier than the tolerated skew before the ask was opened, and one that
-/// seems to begin in the future began now. Reports out of order never move the last check-in back.
+/// seems to begin in the future began now. So does an ask: if it seems to be opened in the future, our clock was set back,
+/// and how long ago it was opened nobody knows. Reports out of order never move the last check-in back.
 pub fn check_in(step: &Step<'_>, record: &mut DeviceRecord, at: Timestamp) -> CheckedIn {
     let ahead = at.duration_since(step.now).max(SignedDuration::ZERO);
     let at = at.min(step.now);
@@ -27,7 +28,7 @@ pub fn check_in(step: &Step<'_>, record: &mut DeviceRecord, at: Timestamp) -> Ch
     let mut effects = Effects::default();
     let counts_until = later(at, step.rules.check_in_skew);
     close_asks(step, record, &mut effects, |_, ask| {
-        (ask.opened_at <= counts_until).then_some(CloseReason::CheckedIn)
+        (ask.opened_at.min(step.now) <= counts_until).then_some(CloseReason::CheckedIn)
     });
     record.last_check_in = Some(latest);
     CheckedIn { effects, ahead }

@@ -2,7 +2,7 @@
 
 use super::{Attempt, ClosedTarget, Effects};
 use crate::domain::{
-    ask::{Ask, CloseReason, Source},
+    ask::{CloseReason, Source},
     record::{ClosedAsk, DeviceRecord},
     wns::reply::Outcome,
 };
@@ -34,8 +34,7 @@ pub fn credit_late(
     }
     closed.attempts = closed.attempts.saturating_add(1);
     let accepted = matches!(attempt.outcome, Outcome::Accepted { .. });
-    let served = |ask: &&Ask| ask.opened_at <= attempt.began_at;
-    for ask in push.asks.iter().filter(served) {
+    for ask in push.asks.iter().filter(|ask| attempt.serves(ask)) {
         let Source::Campaign(id) = &ask.source else {
             continue;
         };

@@ -23,8 +23,11 @@ const TRACE_BYTES_MAX: usize = 32;
 /// One POST that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// When it began; satisfies only asks opened before.
+    /// When it began.
     pub began_at: Timestamp,
+    /// The asks of the push as it was claimed. They were there before, whatever the clocks say: those of brokers differ,
+    /// and clocks are set.
+    pub asks: Vec<AskedAt>,
     /// The channel it went to.
     pub generation: Generation,
     /// What came of it.
@@ -37,6 +40,19 @@ pub struct Attempt {
     pub ttl: Duration,
     /// A wave of this outcome runs through the app: nobody's push is rejected for it.
     pub wave: bool,
+}
+
+/// One ask as it stood at some moment: who asked, and when last.
+pub type AskedAt = (Source, Timestamp);
+
+impl Attempt {
+    /// Whether it satisfies `ask`: one that it was made for, or that came before it began. One that was repeated since has
+    /// to be satisfied anew.
+    #[must_use]
+    pub fn serves(&self, ask: &Ask) -> bool {
+        let same = |(source, at): &AskedAt| *at == ask.opened_at && *source == ask.source;
+        ask.opened_at <= self.began_at || self.asks.iter().any(same)
+    }
 }
 
 /// Settles `attempt` on the record as it is now.
@@ -54,7 +70,7 @@ pub fn settle(step: &Step<'_>, record: &mut DeviceRecord, attempt: &Attempt) -> 
         Outcome::Accepted { cached, .. } => accepted(step, record, attempt, *cached, &mut effects),
         Outcome::OurFault { .. } | Outcome::Redirected { .. } if !attempt.wave => {
             close_asks(step, record, &mut effects, |_, ask| {
-                (ask.opened_at <= attempt.began_at).then_some(CloseReason::Rejected)
+                attempt.serves(ask).then_some(CloseReason::Rejected)
             });
         }
         Outcome::Dropped
@@ -90,7 +106,7 @@ fn note_attempt(record: &mut DeviceRecord, attempt: &Attempt, effects: &mut Effe
         return;
     }
     push.attempts = push.attempts.saturating_add(1);
-    for ask in push.asks.iter().filter(|a| a.opened_at <= attempt.began_at) {
+    for ask in push.asks.iter().filter(|ask| attempt.serves(ask)) {
         if let Source::Campaign(id) = &ask.source {
             effects.attempted.push(id.clone());
         }
@@ -178,9 +194,8 @@ fn accepted(
     cached: bool,
     effects: &mut Effects,
 ) {
-    let served = |ask: &Ask| ask.opened_at <= attempt.began_at;
     close_asks(step, record, effects, |_, ask| {
-        (served(ask) && ask.goal == Goal::Accepted).then_some(CloseReason::Accepted)
+        (attempt.serves(ask) && ask.goal == Goal::Accepted).then_some(CloseReason::Accepted)
     });
     if step.rules.verbose_events {
         let event = Event::of_device(EventKind::PushAccepted, step.now, step.device).with(
@@ -193,7 +208,7 @@ fn accepted(
     for ask in push
         .asks
         .iter_mut()
-        .filter(|a| served(a) && a.phase == Phase::Waiting)
+        .filter(|a| attempt.serves(a) && a.phase == Phase::Waiting)
     {
         ask.phase = Phase::Awaiting {
             accepted_at: step.now,

@@ -102,6 +102,7 @@ impl Bench {
     fn attempt(&self, began_at: Timestamp, outcome: Outcome) -> Attempt {
         Attempt {
             began_at,
+            asks: Vec::new(),
             generation: self.record.generation(),
             outcome,
             trace: Trace::default(),

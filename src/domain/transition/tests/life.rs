@@ -96,6 +96,17 @@ fn a_session_older_than_the_ask_closes_nothing_but_skew_is_forgiven() {
 }
 
 #[test]
+fn an_ask_from_the_future_was_opened_by_now_and_only_a_session_of_now_counts_for_it() {
+    let mut b = Bench::with_channel();
+    b.direct(Goal::CheckIn);
+    b.now = at(-3_600);
+    b.check_in(at(-3_606));
+    assert_eq!(b.closed(), []);
+    b.check_in(at(-3_600));
+    assert_eq!(b.closed(), [CloseReason::CheckedIn]);
+}
+
+#[test]
 fn a_session_from_the_future_began_now_and_late_reports_move_nothing_back() {
     let mut b = Bench::with_channel();
     b.now = at(10);
@@ -108,6 +119,44 @@ fn a_session_from_the_future_began_now_and_late_reports_move_nothing_back() {
     b.direct(Goal::CheckIn);
     b.record.last_check_in = Some(at(19));
     b.check_in(at(3));
+    assert_eq!(b.closed(), []);
+}
+
+#[test]
+fn an_attempt_serves_the_asks_it_was_made_for_though_the_clock_was_set_back() {
+    let hour = SignedDuration::from_hours(1);
+    let mut b = Bench::with_channel();
+    b.direct(Goal::CheckIn);
+    b.ask(campaign("c1"), Class::Bulk, Goal::Accepted);
+    let asks = b.record.asked();
+    b.now = at(1) - hour;
+    let attempt = Attempt {
+        asks,
+        ..b.attempt(at(1) - hour, received())
+    };
+
+    b.run(|step, record| ((), settle(step, record, &attempt)));
+
+    assert_eq!(b.closed(), [CloseReason::Accepted], "the campaign's");
+    let (lane, _, due) = b.place().unwrap();
+    assert_eq!((lane, due), (Lane::Repush, at(991) - hour));
+    b.check_in(at(1) - hour);
+    assert_eq!(b.closed()[1..], [CloseReason::CheckedIn], "the direct one");
+}
+
+#[test]
+fn an_ask_that_is_repeated_while_the_attempt_is_on_its_way_is_satisfied_anew_on_any_clock() {
+    let mut b = Bench::with_channel();
+    b.direct(Goal::Accepted);
+    let attempt = Attempt {
+        asks: b.record.asked(),
+        ..b.attempt(at(-3_600), received())
+    };
+    b.now = at(-3_599);
+    b.direct(Goal::Accepted);
+
+    b.run(|step, record| ((), settle(step, record, &attempt)));
+
     assert_eq!(b.closed(), []);
 }
 
