@@ -38,6 +38,7 @@ use crate::{
         queues::Selector,
         records::Page,
     },
+    telemetry::Telemetry,
 };
 
 pub use delete::Census;
@@ -76,6 +77,7 @@ pub struct Campaigns {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     rules: Arc<Rules>,
+    telemetry: Telemetry,
     tenants: Arc<Tenants>,
     status: Arc<dyn BrokerStatus>,
     backlogs: backlog::Backlogs,
@@ -118,6 +120,7 @@ impl Campaigns {
             store: desk.store,
             clock: desk.clock,
             rules: desk.rules,
+            telemetry: desk.telemetry,
             tenants,
             status,
             backlogs: backlog::Backlogs::default(),

@@ -12,6 +12,7 @@ use crate::domain::{
     id::{DeviceId, DeviceKey},
     wns::{
         channel_uri::UriHash,
+        ms_cv::MsCv,
         reply::{ChannelRefusal, Outcome, OutcomeKind, Trace, UnavailableKind},
         text::Text,
         token::{TokenFailure, TokenOutage},
@@ -60,6 +61,9 @@ fn finish(telemetry: &Telemetry, outcome: &Outcome, now: Instant) {
         channel: UriHash::from_bytes([1; 8]),
         outcome,
         trace: &trace(),
+        ms_cv: &MsCv::from_random([1; 16]),
+        traces: &[],
+        began_at: at(),
         took: Duration::from_millis(30),
     };
     telemetry.attempt_finished(&app(telemetry), &finished, at(), now);

@@ -8,6 +8,7 @@ mod process;
 mod store;
 mod tenant;
 mod token;
+mod trace;
 mod webhook;
 
 pub use self::{
