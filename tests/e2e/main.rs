@@ -8,8 +8,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod check;
+mod collector;
 mod crash;
 mod hostile;
 mod operations;
 mod refusals;
 mod rig;
+mod traces;

@@ -30,3 +30,6 @@ fn goal_text(goal: Goal) -> &'static str {
         Goal::CheckIn => "c",
     }
 }
+
+#[cfg(test)]
+mod tests;
