@@ -14,4 +14,5 @@ mod hostile;
 mod operations;
 mod refusals;
 mod rig;
+mod storm;
 mod traces;

@@ -152,6 +152,17 @@ const fn result_class(kind: OutcomeKind) -> ResultClass {
     }
 }
 
+/// Whether failures of this class happen to single devices every day: many of them are no warning either.
+pub(super) fn is_routine(class: &str) -> bool {
+    [
+        OutcomeKind::Dropped,
+        OutcomeKind::ChannelThrottled,
+        OutcomeKind::ChannelRefused,
+    ]
+    .iter()
+    .any(|kind| kind.label() == class)
+}
+
 /// What happens to single devices every day is no warning; what needs somebody is an error.
 fn write_line(app: &AppMetrics, attempt: &AttemptFinished<'_>, suppressed: u64) {
     let (write, message): (WriteLine, &str) = match attempt.outcome.kind() {
