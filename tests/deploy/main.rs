@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nobody else uses a test")]
 
+mod bundle;
 mod catalogue;
 mod expressions;
 mod live;

@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 fn large(apps: usize) -> Telemetry {
     let telemetry = telemetry();
     for number in 0..apps {
-        telemetry.app(&AppId::new(&format!("app-{number}")).unwrap());
+        drop(telemetry.app(&AppId::new(&format!("app-{number}")).unwrap()));
         let tenant = telemetry.tenant(&TenantId::new(&format!("tenant-{number}")).unwrap());
         // A hundred campaigns in all.
         let sample = TenantSample {
