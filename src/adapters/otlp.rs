@@ -6,12 +6,14 @@
 use std::{error::Error, time::Duration};
 
 use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{
     ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
 };
+use percent_encoding::percent_decode_str;
 use reqwest::{Client, redirect};
 use tokio::{runtime::Handle, time::Instant};
 use url::Url;
@@ -54,14 +56,34 @@ pub fn exporter(
         runtime: Handle::current(),
         telemetry,
     };
+    let (address, login) = without_login(endpoint);
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(carrier)
         .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(endpoint.as_str())
+        .with_headers(login.into_iter().collect())
+        .with_endpoint(address.as_str())
         .with_timeout(timeout)
         .build()?;
     Ok(exporter)
+}
+
+/// The address as it may be shown, and the header that its user and password become.
+fn without_login(endpoint: &Url) -> (Url, Option<(String, String)>) {
+    let mut address = endpoint.clone();
+    let plain = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
+    let user = plain(endpoint.username());
+    let password = plain(endpoint.password().unwrap_or_default());
+    // Both only fail for URLs without a host, which have no login.
+    let cleared = address
+        .set_username("")
+        .and_then(|()| address.set_password(None));
+    let given = !user.is_empty() || !password.is_empty();
+    let login = (given && cleared.is_ok()).then(|| {
+        let text = STANDARD.encode([user, password].join(&b':'));
+        (AUTHORIZATION.to_string(), format!("Basic {text}"))
+    });
+    (address, login)
 }
 
 /// Makes the library's requests, and tells how they end.

@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    Request, Response, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -32,10 +35,13 @@ pub(crate) struct Told {
     pub(crate) attributes: HashMap<String, String>,
 }
 
+/// Bodies with the login that they came with.
+type Requests = Arc<Mutex<Vec<(Bytes, Option<String>)>>>;
+
 /// Takes spans at an address of its own until dropped.
 pub(crate) struct Collector {
     pub(crate) url: String,
-    requests: Arc<Mutex<Vec<Bytes>>>,
+    requests: Requests,
     task: JoinHandle<()>,
 }
 
@@ -49,7 +55,7 @@ impl Collector {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
-        let requests = Arc::new(Mutex::new(Vec::new()));
+        let requests = Requests::default();
         let kept = Arc::clone(&requests);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -68,7 +74,14 @@ impl Collector {
 
     /// The bodies of all requests, as they came.
     pub(crate) fn raw(&self) -> Vec<Bytes> {
-        self.requests.lock().unwrap().clone()
+        let requests = self.requests.lock().unwrap();
+        requests.iter().map(|(body, _)| body.clone()).collect()
+    }
+
+    /// The logins of all requests.
+    pub(crate) fn logins(&self) -> Vec<Option<String>> {
+        let requests = self.requests.lock().unwrap();
+        requests.iter().map(|(_, login)| login.clone()).collect()
     }
 
     /// Every span, and that each comes from a service of our name.
@@ -98,17 +111,19 @@ impl Collector {
 
 async fn take(
     request: Request<Incoming>,
-    kept: Arc<Mutex<Vec<Bytes>>>,
+    kept: Requests,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let right = request.uri().path() == "/v1/traces"
         && request
             .headers()
             .get(CONTENT_TYPE)
             .is_some_and(|value| value == "application/x-protobuf");
+    let login = request.headers().get(AUTHORIZATION);
+    let login = login.map(|value| value.to_str().unwrap().to_owned());
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let mut response = Response::new(Full::default());
     if right {
-        kept.lock().unwrap().push(body);
+        kept.lock().unwrap().push((body, login));
     } else {
         *response.status_mut() = StatusCode::BAD_REQUEST;
     }

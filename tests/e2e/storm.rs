@@ -17,12 +17,12 @@ const REFUSALS: [(&str, &str, &str); 5] = [
         "channelthrottled",
         "channel_throttled",
     ),
-    ("503=20%", "503", "unavailable"),
+    ("503=20%", "5xx", "unavailable"),
     ("410=10%", "410", "channel_refused"),
     ("400=10%", "400", "our_fault"),
 ];
 /// Requests that make a storm.
-const STORM: u64 = 1_000;
+const STORM: u64 = 2_000;
 /// Lines beside those about attempts: the start, tokens, pauses, the end.
 const OTHER_LINES_MAX: usize = 60;
 

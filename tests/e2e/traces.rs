@@ -116,7 +116,8 @@ async fn one_trace_goes_from_the_call_to_attempts_that_another_broker_makes_late
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_call_has_a_trace_that_a_person_can_look_at() {
     let collector = Collector::start().await;
-    let mut rig = traced(130, Behaviour::default(), &collector.url, "100%");
+    let with_login = collector.url.replace("http://", "http://ops:pass%2Fword@");
+    let mut rig = traced(130, Behaviour::default(), &with_login, "100%");
     rig.start().await;
     rig.register_all().await;
 
@@ -127,6 +128,9 @@ async fn a_long_call_has_a_trace_that_a_person_can_look_at() {
 
     // Everything that waited was exported at the end.
     assert_eq!(attempts(&collector.spans()).len(), TRACED_MAX);
+    let login = Some("Basic b3BzOnBhc3Mvd29yZA==".to_owned());
+    assert!(collector.logins().iter().all(|given| *given == login));
+    assert!(!rig.logged().contains("pass/word") && !rig.logged().contains("pass%2Fword"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
