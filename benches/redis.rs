@@ -272,6 +272,7 @@ fn open(step: &Step<'_>, record: &mut DeviceRecord) -> transition::Effects {
         },
         deadline: step.now + Duration::from_secs(86_400),
         reason: None,
+        trace: None,
     };
     transition::open(step, record, request)
         .expect("there is room for one")

@@ -7,6 +7,7 @@ mod listeners;
 mod outbound;
 mod status;
 mod stores;
+mod traces;
 mod watch;
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
@@ -29,6 +30,7 @@ use crate::{
     },
     adapters::{
         clock::SystemClock,
+        otlp::OtlpError,
         webhook::{CourierError, CourierOptions, WebhookCourier},
         wns::{ClientError, sender::WnsSender},
     },
@@ -70,6 +72,9 @@ pub enum StartError {
     /// The client that calls webhooks cannot be made.
     #[error(transparent)]
     Courier(#[from] CourierError),
+    /// What exports traces cannot be made.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The store failed while the broker was put together.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -119,6 +124,7 @@ impl Broker {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let telemetry = Telemetry::new(config.log.failure_interval);
         install_panic_hook(telemetry.clone());
+        traces::begin(&config, &telemetry)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Before the store is opened: a second broker on one machine fails here, whatever its store.
         let listeners = Listeners::bind(&config)?;
@@ -185,6 +191,7 @@ impl Broker {
             self.telemetry
                 .advised(&format!("the store was not closed in order: {error}"));
         }
+        traces::end(&self.telemetry).await;
         self.telemetry.stopped(unsettled);
         unsettled
     }

@@ -60,7 +60,7 @@ pub(crate) fn measure(devices: usize) -> [Cost; 2] {
         channels::register(&desk, &tenant, reports).await.map(drop)
     };
     let open = async |from: usize, to: usize| -> Result<(), StoreError> {
-        let devices = (from..to).map(device).collect();
+        let devices = (from..to).map(|at| (device(at), None)).collect();
         pushes::open(&desk, &tenant, &wish, devices).await.map(drop)
     };
     [

@@ -1,6 +1,6 @@
 //! One request: who calls, what the path and the query name, and whether the key allows it.
 
-use std::{future::Ready, str::FromStr, sync::Arc};
+use std::{cell::Cell, future::Ready, str::FromStr, sync::Arc};
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest, HttpResponse, dev::Payload, http::header, web,
@@ -17,12 +17,16 @@ use crate::{
     domain::{
         api_key::{Principal, Scope},
         id::{AppId, DeviceId, IdError, TenantId},
+        trace_context::TraceContext,
     },
     service::tenants::Tenant,
+    telemetry::RequestSpan,
 };
 
 /// Longest name or explanation of a query that is told, in bytes.
 const DETAIL_BYTES_MAX: usize = 200;
+/// Devices of one call whose attempts belong to its trace; the others of a longer body are not traced.
+const TRACED_DEVICES_MAX: usize = 100;
 
 /// Who calls.
 #[derive(Clone, Debug)]
@@ -114,6 +118,23 @@ impl Caller {
     }
 }
 
+/// Gives the devices of a call its trace, but not more than a person can look at.
+#[derive(Debug)]
+pub(super) struct CallTrace {
+    context: Option<TraceContext>,
+    left: Cell<usize>,
+}
+
+impl CallTrace {
+    /// The trace for one more device.
+    pub(super) fn take(&self) -> Option<TraceContext> {
+        let context = self.context?;
+        let left = self.left.get().checked_sub(1)?;
+        self.left.set(left);
+        Some(context)
+    }
+}
+
 /// One request.
 pub(super) struct Call {
     pub(super) state: web::Data<State>,
@@ -178,6 +199,16 @@ impl Call {
                 crate::domain::api_key::Reach::All => true,
                 crate::domain::api_key::Reach::Only { tenants, .. } => tenants.contains(id),
             },
+        }
+    }
+
+    /// The trace of this call for its devices, if it is recorded.
+    pub(super) fn trace(&self) -> CallTrace {
+        let extensions = self.request.extensions();
+        let span = extensions.get::<RequestSpan>();
+        CallTrace {
+            context: span.map(RequestSpan::context),
+            left: Cell::new(TRACED_DEVICES_MAX),
         }
     }
 

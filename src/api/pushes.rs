@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::{
     body::{self, Format, Pieces},
     bulk::{self, Refusal, Report, Run, Work},
-    call::{self, Call, ok},
+    call::{self, Call, CallTrace, ok},
     devices::{DeviceLine, unknown},
     json::{self, Text, Time},
     problem::{Kind, Problem, ProblemBody},
@@ -29,6 +29,7 @@ use crate::{
         duration_text::{format_duration, parse_duration},
         id::{DeviceId, TenantId},
         schedule::later,
+        trace_context::TraceContext,
         transition::{Cancel, Opened},
     },
     ports::error::StoreError,
@@ -129,6 +130,7 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
                 desk: &call.state.desk,
                 tenant: tenant.id,
                 wish: wish(&call, query, Place::Query)?,
+                trace: call.trace(),
             };
             let pieces = Pieces::begin(&call.request, payload, &call.state.gate)?;
             let report = bulk::stream(&work, pieces, call.state.settings.line_bytes_max).await;
@@ -177,10 +179,11 @@ async fn whole(
         desk: &state.desk,
         tenant,
         wish: wish(call, wanted, Place::Body)?,
+        trace: call.trace(),
     };
     let mut run = Run::new(&work, Naming::Pointer("/devices"));
     for (i, device) in devices.into_iter().enumerate() {
-        run.add(i as u64, device, ()).await?;
+        run.add(i as u64, device, work.trace.take()).await?;
     }
     run.finish().await.map_err(failed)
 }
@@ -287,21 +290,21 @@ struct Open<'a> {
     desk: &'a Desk,
     tenant: TenantId,
     wish: Wish,
+    trace: CallTrace,
 }
 
 impl Work for Open<'_> {
     type Line<'a> = DeviceLine<'a>;
-    type Job = ();
+    type Job = Option<TraceContext>;
     type Answer = Wished;
     type Sum = Sum;
 
-    fn prove(&self, line: DeviceLine<'_>) -> Result<(DeviceId, ()), Refusal> {
-        Ok((line.prove()?, ()))
+    fn prove(&self, line: DeviceLine<'_>) -> Result<(DeviceId, Self::Job), Refusal> {
+        Ok((line.prove()?, self.trace.take()))
     }
 
-    async fn apply(&self, jobs: Vec<(DeviceId, ())>) -> Result<Vec<Wished>, StoreError> {
-        let devices = jobs.into_iter().map(|(device, ())| device).collect();
-        service::pushes::open(self.desk, &self.tenant, &self.wish, devices).await
+    async fn apply(&self, jobs: Vec<(DeviceId, Self::Job)>) -> Result<Vec<Wished>, StoreError> {
+        service::pushes::open(self.desk, &self.tenant, &self.wish, jobs).await
     }
 
     fn count(sum: &mut Sum, answer: Wished) -> Option<String> {

@@ -20,6 +20,10 @@ use super::{
     problem::{Kind, Problem},
     state::State,
 };
+use crate::telemetry::{RequestSpan, Telemetry};
+
+/// The header by which a caller says to which trace its call belongs.
+const TRACEPARENT: &str = "traceparent";
 
 /// What an endpoint passes through before it is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +128,10 @@ fn with_entry(endpoint: Endpoint) -> Route {
     }
 }
 
+/// The method and the pattern of the path, for measurements and traces.
+#[derive(Clone, Copy)]
+struct Name(&'static str, &'static str);
+
 /// Counts the request and how long its answer took to begin.
 async fn measured(
     (method, path): (&'static str, &'static str),
@@ -133,13 +141,24 @@ async fn measured(
     let telemetry = state_of(&request)?.desk.telemetry.clone();
     let begun = Instant::now();
     let _in_flight = telemetry.request_started();
+    request.extensions_mut().insert(Name(method, path));
     let served = next.call(request).await;
     let code = match &served {
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
     };
-    telemetry.request_answered(method, path, code.as_u16(), begun.elapsed());
+    let span = served.as_ref().ok().and_then(span_of);
+    let trace = span.as_ref().map(RequestSpan::context);
+    telemetry.request_answered((method, path), code.as_u16(), begun.elapsed(), trace);
+    if let Some(span) = span {
+        telemetry.request_traced(span, code.as_u16());
+    }
     Ok(served?.map_into_boxed_body())
+}
+
+/// The span that was begun when the caller was let in.
+fn span_of<B>(response: &ServiceResponse<B>) -> Option<RequestSpan> {
+    response.request().extensions_mut().remove()
 }
 
 /// The method as the `Allow` header names it.
@@ -180,8 +199,23 @@ async fn bounded(
 fn admit(request: &ServiceRequest) -> Result<(), Problem> {
     let state = state_of(request)?;
     let caller = Caller::recognise(request.request(), &state)?;
-    request.extensions_mut().insert(caller);
+    let span = trace(request, &state.desk.telemetry);
+    let mut extensions = request.extensions_mut();
+    extensions.insert(caller);
+    if let Some(span) = span {
+        extensions.insert(span);
+    }
     Ok(())
+}
+
+/// Begins the span of a call whose caller is known: strangers cannot have anything traced. More than one `traceparent` is as
+/// good as none (Trace Context, 4.3).
+fn trace(request: &ServiceRequest, telemetry: &Telemetry) -> Option<RequestSpan> {
+    let Name(method, path) = *request.extensions().get()?;
+    let mut headers = request.headers().get_all(TRACEPARENT);
+    let parent = headers.next().filter(|_| headers.next().is_none());
+    let parent = parent.and_then(|value| value.to_str().ok());
+    telemetry.request_span(parent, method, path)
 }
 
 pub(super) fn state_of(request: &ServiceRequest) -> Result<web::Data<State>, Problem> {

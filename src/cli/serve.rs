@@ -55,7 +55,8 @@ pub(super) fn refused(error: StartError) -> Failure {
         | StartError::File { .. }
         | StartError::Config(_)
         | StartError::Client(_)
-        | StartError::Courier(_) => Exit::Usage,
+        | StartError::Courier(_)
+        | StartError::Otlp(_) => Exit::Usage,
         StartError::OpenStore(_) => Exit::Failed,
         StartError::Store(_) => Exit::Unreachable,
     };

@@ -25,6 +25,7 @@ mod secret;
 mod server;
 mod store;
 mod tenants;
+mod traces;
 mod tree;
 mod unknown;
 mod webhooks;
@@ -50,6 +51,7 @@ pub use self::{
     server::Server,
     store::{Backend, RedisStore, RedisTopology, Store},
     tenants::Tenant,
+    traces::{Sample, Traces},
     webhooks::Webhooks,
     wns::{Proxy, Wns},
 };
@@ -88,6 +90,8 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// What is logged.
     pub log: Log,
+    /// What is traced.
+    pub traces: Traces,
 }
 
 impl Config {
@@ -163,6 +167,7 @@ fn read(tree: &Table, env: &Environment, problems: &mut Problems) -> Option<Conf
     let checkin = Checkin::read(&root.sub("checkin", problems), problems);
     let webhooks = Webhooks::read(&root.sub("webhooks", problems), problems);
     let log = Log::read(&root.sub("log", problems), problems);
+    let traces = Traces::read(&root.sub("traces", problems), problems);
     Some(Config {
         server: server?,
         store: store?,
@@ -175,6 +180,7 @@ fn read(tree: &Table, env: &Environment, problems: &mut Problems) -> Option<Conf
         checkin: checkin?,
         webhooks: webhooks?,
         log: log?,
+        traces: traces?,
     })
 }
 

@@ -107,6 +107,7 @@ pub(super) fn outlines() -> Vec<Outline> {
         super::checkin::Checkin::outline(),
         super::webhooks::Webhooks::outline(),
         super::log::Log::outline(),
+        super::traces::Traces::outline(),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::id::CampaignId;
+use super::{id::CampaignId, trace_context::TraceContext};
 
 /// Most asks that one push carries, the direct one included.
 pub const ASKS_PER_PUSH_MAX: usize = 16;
@@ -121,6 +121,8 @@ pub struct Ask {
     pub wave: u8,
     /// Why, in the console's words.
     pub reason: Option<Arc<str>>,
+    /// The recorded trace that its attempts belong to.
+    pub trace: Option<TraceContext>,
 }
 
 /// Why an ask expired: what stood in its way when its deadline came.

@@ -18,6 +18,7 @@ pub mod queue;
 pub mod record;
 pub mod schedule;
 pub mod syncml;
+pub mod trace_context;
 pub mod transition;
 pub mod wave;
 pub mod webhook;

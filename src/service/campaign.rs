@@ -39,6 +39,7 @@ use crate::{
         queues::Selector,
         records::Page,
     },
+    telemetry::Telemetry,
 };
 
 pub use delete::Census;
@@ -78,6 +79,7 @@ pub struct Campaigns {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     rules: Arc<Rules>,
+    telemetry: Telemetry,
     tenants: Arc<Tenants>,
     status: Arc<dyn BrokerStatus>,
     backlogs: backlog::Backlogs,
@@ -120,6 +122,7 @@ impl Campaigns {
             store: desk.store,
             clock: desk.clock,
             rules: desk.rules,
+            telemetry: desk.telemetry,
             tenants,
             status,
             backlogs: backlog::Backlogs::default(),

@@ -9,6 +9,7 @@ use crate::{
         ask::{Class, Goal, Source},
         id::{DeviceId, TenantId},
         record::DeviceRecord,
+        trace_context::TraceContext,
         transition::{self, AskRequest, Cancel, OpenError, Opened},
     },
     ports::{error::StoreError, records::Urgency},
@@ -47,7 +48,8 @@ pub enum Wished {
     Refused(OpenError),
 }
 
-/// Opens or joins the pushes of devices; one answer for each, in order.
+/// Opens or joins the pushes of devices; one answer for each, in order. What is sent for a device that comes with a trace
+/// belongs to it.
 ///
 /// # Errors
 /// [`StoreError`]; some may have been opened then. Repeating merges.
@@ -55,10 +57,9 @@ pub async fn open(
     desk: &Desk,
     tenant: &TenantId,
     wish: &Wish,
-    devices: Vec<DeviceId>,
+    devices: Vec<(DeviceId, Option<TraceContext>)>,
 ) -> Result<Vec<Wished>, StoreError> {
-    let jobs = devices.into_iter().map(|device| (device, ())).collect();
-    desk.change(tenant, jobs, Urgency::Open, |step, (), record| {
+    desk.change(tenant, devices, Urgency::Open, |step, trace, record| {
         let mut record = match record {
             Some(record) => record,
             None if wish.register_unknown => DeviceRecord::default(),
@@ -70,6 +71,7 @@ pub async fn open(
             goal: wish.goal,
             deadline: wish.deadline,
             reason: wish.reason.clone(),
+            trace: *trace,
         };
         match transition::open(step, &mut record, request) {
             Ok((opened, effects)) => {

@@ -12,8 +12,8 @@ use crate::domain::{
 use super::{
     family::{Label, Values, metrics},
     labels::{
-        ActorKind, CampaignPhase, DeliveryResult, Horizon, PauseReason, PushState, ResultClass,
-        StoreFault, StoreOperation, TargetPhase, TokenResult,
+        ActorKind, CampaignPhase, DeliveryResult, ExportResult, Horizon, PauseReason, PushState,
+        ResultClass, StoreFault, StoreOperation, TargetPhase, TokenResult,
     },
 };
 
@@ -65,6 +65,7 @@ const ACTOR: Label = closed("actor", || texts(ActorKind::ALL, ActorKind::as_str)
 const DELIVERY: Label = closed("result", || {
     texts(DeliveryResult::ALL, DeliveryResult::as_str)
 });
+const EXPORT: Label = closed("result", || texts(ExportResult::ALL, ExportResult::as_str));
 
 const fn bounded(name: &'static str, words: &'static str) -> Label {
     Label {
@@ -159,6 +160,8 @@ metrics! {
         actor_progress_age: Gauge = "reveille_actor_progress_age_seconds", [ACTOR];
         /// Panics anywhere in the process.
         panics: IntCounter = "reveille_panics_total", [];
+        /// Requests to the collector of traces, by how they ended.
+        trace_exports: IntCounter = "reveille_trace_exports_total", [EXPORT];
         /// Log lines about failures that were counted and not written.
         log_lines_suppressed: IntCounter = "reveille_log_lines_suppressed_total", [FAILURE];
         /// Always 1; the label tells what runs.

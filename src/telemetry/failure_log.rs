@@ -98,11 +98,24 @@ impl FailureLog {
     /// Ends the intervals that are over and tells what was not written in them. To be called about once an interval.
     #[must_use]
     pub fn sweep(&self, now: Instant) -> Vec<Summary> {
+        self.end(now, |since| {
+            now.saturating_duration_since(since) >= self.interval
+        })
+    }
+
+    /// Ends all intervals, over or not. To be called when the process ends.
+    #[must_use]
+    pub fn flush(&self, now: Instant) -> Vec<Summary> {
+        self.end(now, |_| true)
+    }
+
+    /// Ends the intervals that began at a time that is `over`.
+    fn end(&self, now: Instant, over: impl Fn(Instant) -> bool) -> Vec<Summary> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let mut summaries = Vec::new();
         for (class, scopes) in &mut windows.by_class {
             scopes.retain(|scope, window| {
-                if now.saturating_duration_since(window.since) < self.interval {
+                if !over(window.since) {
                     return true;
                 }
                 window.since = now;
@@ -186,6 +199,21 @@ mod tests {
         }
         assert_eq!(log.sweep(start + INTERVAL), []);
         assert!(log.windows.lock().unwrap().count == 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_nothing_stays_untold() {
+        let log = FailureLog::new(INTERVAL);
+        let start = Instant::now();
+        for _ in 0..3 {
+            log.note("timeout", "contoso", start);
+        }
+        assert_eq!(log.sweep(start), []);
+
+        let told: Vec<u64> = log.flush(start).iter().map(|s| s.suppressed).collect();
+
+        assert_eq!(told, [2]);
+        assert_eq!(log.flush(start), []);
     }
 
     #[tokio::test(start_paused = true)]

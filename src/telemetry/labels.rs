@@ -188,3 +188,13 @@ label! {
         Disabled = "disabled",
     }
 }
+
+label! {
+    /// What became of spans on their way to the collector.
+    pub enum ExportResult {
+        /// The collector took them.
+        Sent = "sent",
+        /// It could not be reached or did not take them.
+        Failed = "failed",
+    }
+}

@@ -14,11 +14,12 @@ mod logging;
 mod panics;
 mod recent;
 mod reference;
+mod traces;
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak},
     time::Duration,
 };
 
@@ -30,19 +31,20 @@ use crate::domain::{
     id::{AppId, TenantId},
 };
 
-use self::{catalogue::Families, recent::RecentFailures};
+use self::{catalogue::Families, recent::RecentFailures, traces::Traces};
 pub use self::{
     events::{AttemptFinished, InFlight, RequestInFlight, TenantSample},
     failure_log::{FailureLog, Summary, Verdict},
     handles::{ActorMetrics, AppMetrics, TenantMetrics},
     labels::{
-        ActorKind, CampaignPhase, DeliveryResult, Horizon, PauseReason, PushState, ResultClass,
-        StoreFault, StoreOperation, TargetPhase, TokenResult,
+        ActorKind, CampaignPhase, DeliveryResult, ExportResult, Horizon, PauseReason, PushState,
+        ResultClass, StoreFault, StoreOperation, TargetPhase, TokenResult,
     },
     logging::{LogError, LogOptions, init},
     panics::install_panic_hook,
     recent::{RECENT_PER_APP, RecentFailure},
     reference::reference,
+    traces::RequestSpan,
 };
 
 /// Content type of [`Telemetry::render`].
@@ -60,6 +62,8 @@ struct Inner {
     actors: Mutex<Vec<Weak<ActorMetrics>>>,
     failures: FailureLog,
     recent: RecentFailures,
+    /// Set only if traces are exported.
+    traces: OnceLock<Traces>,
 }
 
 impl Telemetry {
@@ -90,6 +94,7 @@ impl Telemetry {
             actors: Mutex::default(),
             failures: FailureLog::new(failure_interval),
             recent: RecentFailures::default(),
+            traces: OnceLock::new(),
         }))
     }
 

@@ -1,6 +1,8 @@
 //! What dashboards, scrapers and readers of the log rely on.
 
 mod catalogue;
+mod scrape;
+mod traces;
 
 use std::time::Duration;
 
@@ -10,8 +12,10 @@ use crate::domain::{
     ask::{Class, CloseReason, ExpiryCause},
     channel::ChannelKind,
     id::{DeviceId, DeviceKey},
+    trace_context::TraceContext,
     wns::{
         channel_uri::UriHash,
+        ms_cv::MsCv,
         reply::{ChannelRefusal, Outcome, OutcomeKind, Trace, UnavailableKind},
         text::Text,
         token::{TokenFailure, TokenOutage},
@@ -53,13 +57,26 @@ fn trace() -> Trace {
 }
 
 fn finish(telemetry: &Telemetry, outcome: &Outcome, now: Instant) {
+    finish_traced(telemetry, outcome, (&trace(), &[]), now);
+}
+
+/// As [`finish`], with what WNS answered and the traces that the attempt belongs to.
+fn finish_traced(
+    telemetry: &Telemetry,
+    outcome: &Outcome,
+    (trace, traces): (&Trace, &[TraceContext]),
+    now: Instant,
+) {
     let finished = AttemptFinished {
         device: &device(),
         class: Class::Urgent,
         host: "db5p.notify.windows.com",
         channel: UriHash::from_bytes([1; 8]),
         outcome,
-        trace: &trace(),
+        trace,
+        ms_cv: &MsCv::from_random([1; 16]),
+        traces,
+        began_at: at(),
         took: Duration::from_millis(30),
     };
     telemetry.attempt_finished(&app(telemetry), &finished, at(), now);

@@ -69,3 +69,16 @@ async fn a_broker_without_its_store_or_with_a_dead_actor_is_not_ready() {
         (503, &"not_ready".into())
     );
 }
+
+#[actix_web::test]
+async fn a_scrape_asks_nothing_of_the_store() {
+    let broker = Broker::start().await;
+    broker.get("/readyz").await;
+    let before = broker.store.calls();
+    assert!(before > 0, "the calls are counted");
+
+    let metrics = broker.get("/metrics").await;
+
+    assert_eq!(metrics.status, 200);
+    assert_eq!(broker.store.calls(), before);
+}

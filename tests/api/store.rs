@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,6 +46,8 @@ pub(crate) enum Trouble {
 pub(crate) struct TestStore {
     inner: Arc<EmbeddedStore>,
     trouble: Mutex<Trouble>,
+    /// Calls that were made so far.
+    calls: AtomicU64,
     /// Commits wait here while a test holds them back.
     pub(crate) gate: RwLock<()>,
     _folder: tempfile::TempDir,
@@ -58,6 +63,7 @@ impl TestStore {
         Self {
             inner: EmbeddedStore::open(options).unwrap(),
             trouble: Mutex::new(Trouble::None),
+            calls: AtomicU64::new(0),
             gate: RwLock::default(),
             _folder: folder,
         }
@@ -67,8 +73,14 @@ impl TestStore {
         *self.trouble.lock().unwrap() = trouble;
     }
 
+    /// How often it was called.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     /// The store, unless it is away.
     fn well(&self) -> Result<&EmbeddedStore, StoreError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         if *self.trouble.lock().unwrap() == Trouble::Away {
             return Err(StoreError::Unavailable {
                 detail: "the wire is cut".to_owned(),

@@ -151,6 +151,7 @@ impl World {
                     goal: *goal,
                     deadline: now + SignedDuration::from_secs(9_000),
                     reason: None,
+                    trace: None,
                 };
                 t.edit(*d, |step, record| open(step, record, request).unwrap());
             }

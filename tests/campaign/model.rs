@@ -184,6 +184,7 @@ impl Tenant {
             before: before(slot.record.as_ref()),
             waiting: waiting.map(|(score, text)| (*score, &**text)),
             revision: Revision(2),
+            trace: None,
         };
         let step = Step {
             rules: &self.rules,

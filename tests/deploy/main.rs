@@ -9,6 +9,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nobody else uses a test")]
 
+#[path = "../support/broker.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod broker;
+mod bundle;
 mod catalogue;
 mod expressions;
 mod live;
@@ -19,8 +23,5 @@ mod packaging;
 )]
 #[path = "../e2e/rig.rs"]
 mod rig;
-#[path = "../support/broker.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
-mod broker;
 mod rules;
 mod tools;

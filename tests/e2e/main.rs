@@ -9,12 +9,15 @@
 
 mod campaign;
 mod check;
+mod collector;
 mod crash;
 mod fleet;
 mod hostile;
 mod operations;
 mod refusals;
 mod rig;
+mod storm;
+mod traces;
 
 #[path = "../support/broker.rs"]
 mod broker;

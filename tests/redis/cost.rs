@@ -39,6 +39,7 @@ fn record(number: usize, open: bool) -> DeviceRecord {
         attempts_before: 0,
         wave: 0,
         reason: None,
+        trace: None,
     };
     let push = Push {
         opened_at: now,

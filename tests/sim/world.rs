@@ -378,6 +378,7 @@ impl World {
             goal: Goal::Accepted,
             deadline,
             reason: None,
+            trace: None,
         };
         self.ask(app, devices, &request).await;
     }

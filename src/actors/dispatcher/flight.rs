@@ -136,6 +136,9 @@ async fn send(desk: &Desk, work: &Work, (app, token): (&App, &Token)) -> Sent {
         },
         outcome: &answer.outcome,
         trace: &answer.trace,
+        ms_cv: &push.ms_cv,
+        traces: &work.traces,
+        began_at,
         took,
     };
     broker

@@ -14,6 +14,7 @@ use crate::{
         item::Lease,
         queue::{Lane, Queue, place},
         record::{DeviceRecord, codec},
+        trace_context::TraceContext,
         transition::{Attempt, Step, Verdict, review},
         wns::channel_uri::ChannelUri,
     },
@@ -60,6 +61,8 @@ pub(super) struct Work {
     pub(super) class: Class,
     /// When the last ask ends.
     pub(super) deadline: Timestamp,
+    /// The recorded traces of the asks that it is sent for; nearly always none.
+    pub(super) traces: Vec<TraceContext>,
 }
 
 /// What is to be committed for a claim.
@@ -76,7 +79,6 @@ pub(super) enum Job {
 }
 
 /// What becomes of a claim at first sight.
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are sent")]
 pub(super) enum Sorted {
     /// It is to be sent.
     Send(Lane, Work),
@@ -114,6 +116,7 @@ pub(super) fn sort(
     match target(&claim.record).filter(|_| sends) {
         Some((uri, generation, (class, deadline))) => {
             let host = hosts.get(uri.host());
+            let traces = traces(&claim.record);
             let work = Work {
                 claim,
                 uri,
@@ -121,6 +124,7 @@ pub(super) fn sort(
                 host,
                 class,
                 deadline,
+                traces,
             };
             Sorted::Send(lane, work)
         }
@@ -146,4 +150,17 @@ fn target(record: &DeviceRecord) -> Option<(ChannelUri, Generation, (Class, Time
         .map(|ask| ask.deadline)
         .max()?;
     Some((channel.uri.clone(), channel.generation, (class, deadline)))
+}
+
+/// The recorded traces of the asks that may send, that of the leading ask first.
+fn traces(record: &DeviceRecord) -> Vec<TraceContext> {
+    let Some(push) = &record.push else {
+        return Vec::new();
+    };
+    let lead = push.lead().and_then(|ask| ask.trace);
+    let others = push.asks.iter().filter(|ask| !ask.held);
+    let others = others
+        .filter_map(|ask| ask.trace)
+        .filter(|trace| Some(*trace) != lead);
+    lead.into_iter().chain(others).collect()
 }

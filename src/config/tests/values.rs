@@ -298,3 +298,24 @@ fn no_secret_shows_in_debug_output() {
     let shown = format!("{:?} {:?}", parse(&one_app()).unwrap(), env(&[]));
     assert!(!shown.contains("s3cret"), "{shown}");
 }
+
+#[test]
+fn traces_are_off_and_their_sample_is_a_part_in_percent() {
+    let config = parse(&one_app()).unwrap();
+    assert_eq!(config.traces.endpoint, None);
+    assert!((config.traces.sample.ratio() - 0.01).abs() < 1e-9);
+
+    let text = |sample: &str| format!("{}\n[traces]\nsample = {sample}\n", one_app());
+    for (sample, ratio) in [("\"0%\"", 0.0), ("\"0.1%\"", 0.001), ("\"100%\"", 1.0)] {
+        let config = parse(&text(sample)).unwrap();
+        assert!(
+            (config.traces.sample.ratio() - ratio).abs() < 1e-9,
+            "{sample}"
+        );
+    }
+    for wrong in [
+        "\"101%\"", "\"-1%\"", "\"1\"", "\"NaN%\"", "\"%\"", "0.1", "1",
+    ] {
+        assert!(parse(&text(wrong)).is_err(), "{wrong}");
+    }
+}

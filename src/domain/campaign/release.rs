@@ -13,6 +13,7 @@ use crate::domain::{
     item::{After, Before, Change, Expect, Item, ListMove, ListName, Placement, compose},
     record::{ClosedAsk, DeviceRecord, Revision},
     schedule::later,
+    trace_context::TraceContext,
     transition::{
         AskRequest, Cancel, ClosedTarget, Effects, Opened, Step, cancel, hold, open, overdue,
     },
@@ -56,6 +57,8 @@ pub struct Candidate<'a> {
     pub waiting: Option<(i64, &'a str)>,
     /// The revision of the record if it is written.
     pub revision: Revision,
+    /// The trace that its attempts belong to once it is released, if it is recorded.
+    pub trace: Option<TraceContext>,
 }
 
 /// Where a target comes in the order of release: random, but always the same.
@@ -130,7 +133,7 @@ pub fn released(step: &Step<'_>, order: &Order<'_>, candidate: Candidate<'_>) ->
     for other in order.paused {
         hold(step, &mut record, other, true);
     }
-    let Ok((_, effects)) = ask(step, order, &mut record) else {
+    let Ok((_, effects)) = ask(step, order, candidate.trace, &mut record) else {
         return postponed(candidate, campaign, score);
     };
     let mut item = write(candidate, Some(record), effects);
@@ -155,6 +158,7 @@ fn checked_in_since(step: &Step<'_>, record: &DeviceRecord, start: Timestamp) ->
 fn ask(
     step: &Step<'_>,
     order: &Order<'_>,
+    trace: Option<TraceContext>,
     record: &mut DeviceRecord,
 ) -> Result<(Opened, Effects), crate::domain::transition::OpenError> {
     let definition = &order.campaign.definition;
@@ -164,6 +168,7 @@ fn ask(
         goal: definition.goal,
         deadline: order.campaign.deadline.unwrap_or(step.now),
         reason: definition.reason.clone(),
+        trace,
     };
     let opened = open(step, record, request)?;
     let judged = order.wave > 0 && record.reachable();

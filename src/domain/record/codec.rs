@@ -5,11 +5,12 @@
 //! c|<generation>|<state>|<first seen>|<last seen>|<uri>
 //! a|<at>|<outcome>|<reached>|<msg id>|<debug trace>|<ms-cv>
 //! p|<opened>|<attempts>|<failures>|<accepted>|<next>
-//! k|<source>|<class>|<goal>|<opened>|<deadline>|<phase>|<held>|<attempts before>|<wave>|<reason>
+//! k|<source>|<class>|<goal>|<opened>|<deadline>|<phase>|<held>|<attempts before>|<wave>|<reason>[|<trace>-<span>]
 //! z|<opened>|<closed>|<attempts>|<source>|<reason>|<ask opened>|<ask closed>
 //! ```
 //! Times are milliseconds since the epoch; a line is absent when its part is. `p` is followed by one `k` an ask. Free texts
-//! are percent-encoded where they would break a line. A record that does not parse is an error, never a guess.
+//! are percent-encoded where they would break a line. A record that does not parse is an error, never a guess. An ask has a
+//! trace only if it is recorded, which few are; readers that do not know this last field pass over it.
 
 mod read;
 mod write;
@@ -29,3 +30,6 @@ fn goal_text(goal: Goal) -> &'static str {
         Goal::CheckIn => "c",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use crate::domain::{
     event::{Event, EventKind},
     id::CampaignId,
     record::{DeviceRecord, Push},
+    trace_context::TraceContext,
 };
 
 /// What somebody asks for.
@@ -26,6 +27,8 @@ pub struct AskRequest {
     pub deadline: Timestamp,
     /// Why.
     pub reason: Option<Arc<str>>,
+    /// The trace that its attempts belong to, if it is recorded.
+    pub trace: Option<TraceContext>,
 }
 
 /// What became of a request.
@@ -96,6 +99,7 @@ fn join(step: &Step<'_>, push: &mut Push, request: AskRequest) -> Result<(), Ope
         ask.opened_at = step.now;
         ask.phase = Phase::Waiting;
         ask.reason = request.reason.or_else(|| ask.reason.take());
+        ask.trace = request.trace.or(ask.trace);
         return Ok(());
     }
     if push.asks.len() >= ASKS_PER_PUSH_MAX {
@@ -117,6 +121,7 @@ fn ask_of(step: &Step<'_>, request: AskRequest, attempts_before: u32) -> Ask {
         attempts_before,
         wave: 0,
         reason: request.reason,
+        trace: request.trace,
     }
 }
 

@@ -86,6 +86,7 @@ impl Bench {
             goal,
             deadline,
             reason: None,
+            trace: None,
         };
         self.run(|step, record| open(step, record, request).unwrap())
     }

@@ -7,7 +7,13 @@ use serde::{Deserialize, Serialize};
 /// Longest text kept, in bytes; what is longer is cut at a character.
 pub const TEXT_BYTES_MAX: usize = 256;
 
-/// Up to [`TEXT_BYTES_MAX`] bytes of foreign text, control characters replaced by spaces, trimmed.
+/// What the secret part of a channel URI or a login stands behind, should somebody quote one in an error.
+const SECRET_MARKS: [&str; 4] = ["token=", "token%3d", "secret=", "bearer "];
+/// What stands in place of it.
+const HIDDEN: &str = "…";
+
+/// Up to [`TEXT_BYTES_MAX`] bytes of foreign text, control characters replaced by spaces, trimmed. It ends up in logs and
+/// reports, so what looks like a channel's token or a login is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Text(Cow<'static, str>);
@@ -30,6 +36,9 @@ impl Text {
             }
         }
         text.truncate(text.trim_end().len());
+        for mark in SECRET_MARKS {
+            hide(&mut text, mark);
+        }
         Self(Cow::Owned(text))
     }
 
@@ -43,6 +52,25 @@ impl Text {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Takes out the words behind each `mark`, whatever its case.
+fn hide(text: &mut String, mark: &str) {
+    let found = |text: &str, from: usize| {
+        let windows = text.as_bytes()[from..].windows(mark.len());
+        let at = { windows }.position(|bytes| bytes.eq_ignore_ascii_case(mark.as_bytes()));
+        at.map(|at| from + at + mark.len())
+    };
+    let mut from = 0;
+    while let Some(begin) = found(text, from) {
+        let ends = |c: char| c.is_whitespace() || "\"'<>,;)".contains(c);
+        let end = text[begin..].find(ends).map_or(text.len(), |at| begin + at);
+        from = begin;
+        // What is no longer than its replacement is no secret, and the text must not grow.
+        if end - begin > HIDDEN.len() {
+            text.replace_range(begin..end, HIDDEN);
+        }
     }
 }
 
@@ -77,6 +105,28 @@ mod tests {
             Text::lossy("é".repeat(500).as_bytes()).as_str(),
             "é".repeat(TEXT_BYTES_MAX / 2)
         );
+    }
+
+    #[test]
+    fn what_gives_power_over_devices_is_left_out_of_what_others_say() {
+        for (said, kept) in [
+            (
+                "no channel https://db5p.notify.windows.com/?token=AwYAAAB%2bx, sorry",
+                "no channel https://db5p.notify.windows.com/?token=…, sorry",
+            ),
+            (
+                "url=https%3A%2F%2Fx%2F%3FTOKEN%3DAwYAAAB",
+                "url=https%3A%2F%2Fx%2F%3FTOKEN%3D…",
+            ),
+            (
+                "client_secret=hunter2 Bearer EgAfAQM",
+                "client_secret=… Bearer …",
+            ),
+            ("token=abc token=abcd", "token=abc token=…"),
+            ("the token is expired", "the token is expired"),
+        ] {
+            assert_eq!(Text::lossy(said.as_bytes()).as_str(), kept);
+        }
     }
 
     proptest! {

@@ -124,6 +124,7 @@ impl Hand<'_> {
             before: Before { revision, record },
             waiting: target.waiting.as_ref().map(|m| (m.score, &*m.text)),
             revision: Revision(rand::random()),
+            trace: None,
         }
     }
 }

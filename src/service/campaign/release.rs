@@ -44,7 +44,9 @@ pub(super) async fn release(
             stored,
         })
         .collect();
-    hand.apply(&targets, Urgency::Open, |step, candidate| {
+    let telemetry = &hand.desk.telemetry;
+    hand.apply(&targets, Urgency::Open, |step, mut candidate| {
+        candidate.trace = telemetry.campaign_trace(hand.tenant, &hand.campaign.id);
         released(step, &order, candidate)
     })
     .await

@@ -5,7 +5,10 @@ use std::time::Duration;
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
-use crate::{domain::api_key::KeyRefusal, telemetry::Telemetry};
+use crate::{
+    domain::{api_key::KeyRefusal, trace_context::TraceContext},
+    telemetry::Telemetry,
+};
 
 /// A request that is being answered; counted until dropped.
 #[derive(Debug)]
@@ -26,13 +29,14 @@ impl Telemetry {
         RequestInFlight(gauge)
     }
 
-    /// A request was answered with `code`. `route` is the path's pattern, never the path: `/v1/tenants/{tenant}/pushes`.
+    /// A request was answered with `code`. Its name is the method and the path's pattern, never the path:
+    /// `/v1/tenants/{tenant}/pushes`. `trace` is there if it is traced.
     pub fn request_answered(
         &self,
-        method: &'static str,
-        route: &'static str,
+        (method, route): (&'static str, &'static str),
         code: u16,
         took: Duration,
+        trace: Option<TraceContext>,
     ) {
         let code_text = code.to_string();
         let labels = [method, route, code_text.as_str()];
@@ -47,6 +51,7 @@ impl Telemetry {
             route,
             code,
             took_seconds = took.as_secs_f64(),
+            trace_id = trace.map(TraceContext::trace_text),
             "answered a request"
         );
     }

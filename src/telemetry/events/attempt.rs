@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use opentelemetry::{KeyValue, trace::SpanKind};
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
@@ -10,13 +11,15 @@ use crate::{
     domain::{
         ask::Class,
         id::DeviceKey,
+        trace_context::TraceContext,
         wns::{
             channel_uri::UriHash,
+            ms_cv::MsCv,
             reply::{Outcome, OutcomeKind, Trace, UnavailableKind},
             text::Text,
         },
     },
-    telemetry::{AppMetrics, RecentFailure, ResultClass, Telemetry},
+    telemetry::{AppMetrics, RecentFailure, ResultClass, Telemetry, traces::Ended},
 };
 
 /// A notification on the wire; counted until dropped, however the attempt ends.
@@ -44,6 +47,12 @@ pub struct AttemptFinished<'a> {
     pub outcome: &'a Outcome,
     /// What support needs to know of it.
     pub trace: &'a Trace,
+    /// The correlation vector that was sent; WNS may answer with another one, or not at all.
+    pub ms_cv: &'a MsCv,
+    /// The recorded traces that it belongs to.
+    pub traces: &'a [TraceContext],
+    /// When it began, by the time of day.
+    pub began_at: Timestamp,
     /// From sending to the end of the answer.
     pub took: Duration,
 }
@@ -69,8 +78,16 @@ impl Telemetry {
         app.attempts[kind as usize].inc();
         app.results[attempt.class as usize][result as usize].inc();
         app.duration.observe(attempt.took.as_secs_f64());
+        self.attempt_traced(app, attempt);
         if result == ResultClass::Success {
-            tracing::trace!(app = %app.app, device = %attempt.device.device, "woke a device");
+            tracing::trace!(
+                app = %app.app,
+                tenant = %attempt.device.tenant,
+                device = %attempt.device.device,
+                trace_id = trace_id(attempt),
+                ms_cv = ms_cv(attempt),
+                "woke a device"
+            );
             return;
         }
         self.failure(kind.label(), app.app.as_str(), now, |suppressed| {
@@ -78,6 +95,46 @@ impl Telemetry {
             self.0.recent.keep(&app.app, recent(attempt, at));
         });
     }
+
+    /// Tells the tracing system of an attempt that belongs to a recorded trace.
+    fn attempt_traced(&self, app: &AppMetrics, attempt: &AttemptFinished<'_>) {
+        let Some(traces) = self.0.traces.get().filter(|_| !attempt.traces.is_empty()) else {
+            return;
+        };
+        let ended = Ended {
+            name: "push to WNS",
+            kind: SpanKind::Client,
+            began: attempt.began_at.into(),
+            took: attempt.took,
+            attributes: attributes(app, attempt),
+            error: match result_class(attempt.outcome.kind()) {
+                ResultClass::Success => None,
+                ResultClass::Transient | ResultClass::Refused => Some(attempt.outcome.label()),
+            },
+        };
+        traces.ended(attempt.traces, ended);
+    }
+}
+
+/// What a span tells of an attempt: what the line in the log does.
+fn attributes(app: &AppMetrics, attempt: &AttemptFinished<'_>) -> Vec<KeyValue> {
+    let all = [
+        ("http.request.method", "POST"),
+        ("server.address", attempt.host),
+        ("reveille.app", app.app.as_str()),
+        ("reveille.tenant", attempt.device.tenant.as_str()),
+        ("reveille.device", attempt.device.device.as_str()),
+        ("reveille.priority", attempt.class.as_str()),
+        ("reveille.outcome", attempt.outcome.label()),
+        ("reveille.cause", &cause(attempt.outcome)),
+        ("wns.ms_cv", ms_cv(attempt)),
+        ("wns.msg_id", text(&attempt.trace.msg_id)),
+        ("wns.debug_trace", text(&attempt.trace.debug_trace)),
+    ];
+    all.into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| KeyValue::new(name, value.to_owned()))
+        .collect()
 }
 
 const fn result_class(kind: OutcomeKind) -> ResultClass {
@@ -93,6 +150,17 @@ const fn result_class(kind: OutcomeKind) -> ResultClass {
         | OutcomeKind::OurFault
         | OutcomeKind::Redirected => ResultClass::Refused,
     }
+}
+
+/// Whether failures of this class happen to single devices every day: many of them are no warning either.
+pub(super) fn is_routine(class: &str) -> bool {
+    [
+        OutcomeKind::Dropped,
+        OutcomeKind::ChannelThrottled,
+        OutcomeKind::ChannelRefused,
+    ]
+    .iter()
+    .any(|kind| kind.label() == class)
 }
 
 /// What happens to single devices every day is no warning; what needs somebody is an error.
@@ -126,7 +194,8 @@ macro_rules! line {
                 cause = cause(attempt.outcome),
                 host = attempt.host,
                 channel = %attempt.channel,
-                ms_cv = text(&attempt.trace.ms_cv),
+                trace_id = trace_id(attempt),
+                ms_cv = ms_cv(attempt),
                 msg_id = text(&attempt.trace.msg_id),
                 debug_trace = text(&attempt.trace.debug_trace),
                 description = text(&attempt.trace.description),
@@ -162,6 +231,17 @@ fn cause(outcome: &Outcome) -> String {
     }
 }
 
+/// The trace that the attempt belongs to, if one is recorded.
+fn trace_id(attempt: &AttemptFinished<'_>) -> Option<String> {
+    attempt.traces.first().map(|trace| trace.trace_text())
+}
+
+/// WNS's correlation vector if it answered with one, otherwise the one that was sent.
+fn ms_cv<'a>(attempt: &AttemptFinished<'a>) -> &'a str {
+    let told = attempt.trace.ms_cv.as_ref().map(Text::as_str);
+    told.unwrap_or_else(|| attempt.ms_cv.as_str())
+}
+
 fn text(value: &Option<Text>) -> &str {
     value.as_ref().map_or("", Text::as_str)
 }
@@ -173,7 +253,7 @@ fn recent(attempt: &AttemptFinished<'_>, at: Timestamp) -> RecentFailure {
         outcome: attempt.outcome.label(),
         host: attempt.host.to_owned(),
         channel: attempt.channel.to_string(),
-        ms_cv: owned(&attempt.trace.ms_cv),
+        ms_cv: Some(ms_cv(attempt).to_owned()),
         msg_id: owned(&attempt.trace.msg_id),
         debug_trace: owned(&attempt.trace.debug_trace),
         description: owned(&attempt.trace.description),

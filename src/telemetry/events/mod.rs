@@ -8,6 +8,7 @@ mod process;
 mod store;
 mod tenant;
 mod token;
+mod trace;
 mod webhook;
 
 pub use self::{
@@ -18,7 +19,8 @@ pub use self::{
 
 use tokio::time::Instant;
 
-use super::{Telemetry, Verdict};
+use super::{Summary, Telemetry, Verdict};
+use attempt::is_routine;
 
 impl Telemetry {
     /// Writes a line about a failure with `write`, which is told how many were not written before it; or counts it.
@@ -34,14 +36,23 @@ impl Telemetry {
 
     /// Writes the summaries of failures whose lines were not written. To be called about once a failure interval.
     pub fn summarise_failures(&self, now: Instant) {
-        for summary in self.0.failures.sweep(now) {
+        self.write_summaries(self.0.failures.sweep(now));
+    }
+
+    /// Writes all that [`Telemetry::summarise_failures`] has not come to.
+    fn summarise_last_failures(&self, now: Instant) {
+        self.write_summaries(self.0.failures.flush(now));
+    }
+
+    fn write_summaries(&self, summaries: Vec<Summary>) {
+        for summary in summaries {
             self.suppressed(summary.class, summary.suppressed);
-            tracing::warn!(
-                class = summary.class,
-                scope = summary.scope,
-                count = summary.suppressed,
-                "more failures of this kind"
-            );
+            let (class, scope, count) = (summary.class, summary.scope, summary.suppressed);
+            if is_routine(class) {
+                tracing::info!(class, scope, count, "more failures of this kind");
+            } else {
+                tracing::warn!(class, scope, count, "more failures of this kind");
+            }
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::telemetry::Telemetry;
 
 impl Telemetry {
@@ -22,6 +24,7 @@ impl Telemetry {
 
     /// The broker ends; `unfinished` attempts were left to their leases.
     pub fn stopped(&self, unfinished: usize) {
+        self.summarise_last_failures(Instant::now());
         tracing::info!(unfinished, "stopped");
     }
 }

@@ -9,6 +9,7 @@ use crate::domain::{
     ask::{Ask, CancelCause, Class, CloseReason, ExpiryCause, Goal, Phase, Source},
     channel::{Channel, ChannelState, Generation, Trial},
     id::CampaignId,
+    trace_context::TraceContext,
     wns::{channel_uri::ChannelUri, reply::ChannelRefusal},
 };
 
@@ -130,6 +131,12 @@ impl<'a> Fields<'a> {
             .map_err(|_| self.damaged())
     }
 
+    fn trace(&mut self) -> Result<Option<TraceContext>, DamagedRecord> {
+        let text = self.rest.next();
+        let read = text.map(|text| TraceContext::parse(text).ok_or_else(|| self.damaged()));
+        read.transpose()
+    }
+
     fn source(&mut self) -> Result<Source, DamagedRecord> {
         let text = self.text()?;
         match text.strip_prefix("c/") {
@@ -238,6 +245,7 @@ fn read_ask(line: &str) -> Result<Ask, DamagedRecord> {
         attempts_before: f.number()?,
         wave: f.number()?,
         reason: Some(f.free_text()?).filter(|r| !r.is_empty()),
+        trace: f.trace()?,
     })
 }
 

@@ -143,6 +143,9 @@ fn write_ask(out: &mut String, ask: &Ask) {
     number_field(out, ask.attempts_before);
     number_field(out, ask.wave);
     text_field(out, ask.reason.as_deref().unwrap_or(""));
+    if let Some(trace) = ask.trace {
+        let _ok = write!(out, "|{trace}");
+    }
 }
 
 fn write_closed(out: &mut String, closed: &ClosedPush) {

@@ -356,6 +356,7 @@ fn a_push_carries_at_most_sixteen_asks() {
         goal: Goal::Accepted,
         deadline: at(9),
         reason: None,
+        trace: None,
     };
     let rules = b.rules.clone();
     let step = Step {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::counter::Counter;
+use crate::domain::{counter::Counter, trace_context::TraceContext};
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -88,6 +88,7 @@ fn apply(b: &mut Bench, event: &Event) -> bool {
                 goal,
                 deadline,
                 reason: Some("a|b%\n".into()),
+                trace: TraceContext::new([u8::from(*seconds > 0); 16], [7; 8]),
             };
             b.run(|step, record| open(step, record, request).unwrap());
         }

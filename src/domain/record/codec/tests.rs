@@ -1,0 +1,37 @@
+use super::*;
+use crate::domain::{record::DeviceRecord, trace_context::TraceContext};
+
+/// As brokers wrote it that knew nothing of traces.
+const PLAIN: &str = "1|\np|1760000000000|0|0|0|1760000000000\nk|d|normal|a|1760000000000|1760086400000|w|0|0|0|renew";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+
+fn trace_of(record: &DeviceRecord) -> Option<TraceContext> {
+    record.push.as_ref().unwrap().asks[0].trace
+}
+
+#[test]
+fn a_record_without_traces_is_written_as_it_always_was() {
+    let record = decode(PLAIN.as_bytes()).unwrap();
+    assert_eq!(trace_of(&record), None);
+    assert_eq!(encode(&record), PLAIN);
+}
+
+#[test]
+fn a_recorded_trace_stands_behind_its_ask_and_costs_its_own_length() {
+    let text = format!("{PLAIN}|{TRACE}");
+    let record = decode(text.as_bytes()).unwrap();
+    assert_eq!(trace_of(&record).unwrap().to_string(), TRACE);
+    assert_eq!(encode(&record), text);
+}
+
+#[test]
+fn a_trace_that_is_none_is_damage() {
+    for wrong in ["", "x", "4bf9-00f0", &TRACE.to_uppercase()] {
+        let text = format!("{PLAIN}|{wrong}");
+        assert_eq!(
+            decode(text.as_bytes()),
+            Err(DamagedRecord { part: "ask" }),
+            "{wrong}"
+        );
+    }
+}

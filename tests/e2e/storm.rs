@@ -1,0 +1,99 @@
+//! A storm of failures, and how much of it reaches the log.
+
+use std::collections::BTreeMap;
+
+use reveille::sandbox::Behaviour;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::rig::{Rig, until};
+
+const DEVICES: u32 = 3_000;
+/// Replies of the sandbox, as its ledger calls them, and the outcomes that they are.
+const REFUSALS: [(&str, &str, &str); 5] = [
+    ("dropped=40%", "dropped", "dropped"),
+    (
+        "channelthrottled=20%",
+        "channelthrottled",
+        "channel_throttled",
+    ),
+    ("503=20%", "5xx", "unavailable"),
+    ("410=10%", "410", "channel_refused"),
+    ("400=10%", "400", "our_fault"),
+];
+/// Requests that make a storm.
+const STORM: u64 = 2_000;
+/// Lines beside those about attempts: the start, tokens, pauses, the end.
+const OTHER_LINES_MAX: usize = 60;
+
+/// Failures of a class that the log tells of: in lines of their own, and counted in those or in summaries.
+#[derive(Debug, Default)]
+struct Logged {
+    lines: usize,
+    summaries: usize,
+    failures: u64,
+}
+
+fn read(log: &str) -> (BTreeMap<String, Logged>, usize) {
+    let (mut classes, mut others) = (BTreeMap::<String, Logged>::new(), 0);
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        if let Some(outcome) = line["outcome"].as_str() {
+            let class = classes.entry(outcome.to_owned()).or_default();
+            class.lines += 1;
+            class.failures += 1 + line["suppressed"].as_u64().unwrap();
+        } else if let Some(class) = line["class"].as_str() {
+            let class = classes.entry(class.to_owned()).or_default();
+            class.summaries += 1;
+            class.failures += line["count"].as_u64().unwrap();
+        } else {
+            others += 1;
+        }
+    }
+    (classes, others)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_writes_a_line_for_each_class_and_interval_and_loses_no_failure() {
+    // given a WNS that takes nothing, for several reasons
+    let behaviour = Behaviour {
+        replies: REFUSALS
+            .map(|(reply, _, _)| reply.parse().unwrap())
+            .to_vec(),
+        ..Behaviour::default()
+    };
+    let mut rig = Rig::new(DEVICES, behaviour);
+    rig.extra = "[log]\nformat = \"json\"\nfailure_interval = \"1s\"\n\
+                 targets = [\"reveille::telemetry::events::attempt=debug\"]\n"
+        .to_owned();
+    let began = Instant::now();
+    rig.start().await;
+    rig.register_all().await;
+
+    // when a few thousand devices are pushed, and the broker ends in order
+    rig.push_all("priority=urgent").await;
+    until("it storms", async || rig.sandbox.ledger().requests >= STORM).await;
+    rig.signal("-TERM");
+    assert_eq!(rig.ended().await, Some(0));
+
+    // then the log has few lines, and what they tell adds up to every reply
+    let intervals = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    let (classes, others) = read(&rig.logged());
+    let replies = rig.sandbox.ledger().replies;
+    for (_, reply, outcome) in REFUSALS {
+        let logged = &classes[outcome];
+        assert_eq!(logged.failures, replies[reply], "{outcome}: {logged:?}");
+        assert!(logged.summaries >= 1, "{outcome}: {logged:?}");
+        // A line or a summary begins an interval; the last summary comes at the end.
+        let lines = logged.lines + logged.summaries;
+        assert!(
+            lines <= intervals + 1,
+            "{outcome}: {logged:?} in {intervals} s"
+        );
+    }
+    assert!(
+        others <= OTHER_LINES_MAX,
+        "{others} lines\n{}",
+        rig.logged()
+    );
+}
