@@ -286,11 +286,8 @@ fn expiring(counters: &BTreeMap<String, i64>, now: Timestamp) -> Vec<(Horizon, u
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_tenant_is_counted_from_the_stores_counters_and_queues() {
-        let now = Timestamp::from_second(1_760_000_000).unwrap();
-        let tenant = TenantId::new("contoso").unwrap();
-        let counters = [
+    fn counters() -> BTreeMap<String, i64> {
+        [
             ("channels.live", 7),
             ("pushes.urgent", 2),
             ("expiring.2025-10-09", 3),
@@ -304,11 +301,16 @@ mod tests {
             ("campaign.c2.waiting", 6),
             ("campaign.over.targets", 90),
             ("campaign.over.checked_in", 90),
-        ];
-        let counters = counters
-            .map(|(name, n)| (name.to_owned(), n))
-            .into_iter()
-            .collect();
+        ]
+        .map(|(name, count): (&str, i64)| (name.to_owned(), count))
+        .into()
+    }
+
+    #[test]
+    fn a_tenant_is_counted_from_the_stores_counters_and_queues() {
+        let now = Timestamp::from_second(1_760_000_000).unwrap();
+        let tenant = TenantId::new("contoso").unwrap();
+        let counters = counters();
         let ready = |queue: &str, at: i64| Ready {
             queue: queue.parse().unwrap(),
             earliest: Timestamp::from_second(1_760_000_000 + at).unwrap(),

@@ -79,6 +79,7 @@ pub(super) enum Job {
 }
 
 /// What becomes of a claim at first sight.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are sent")]
 pub(super) enum Sorted {
     /// It is to be sent.
     Send(Lane, Work),
