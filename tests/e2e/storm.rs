@@ -22,7 +22,7 @@ const REFUSALS: [(&str, &str, &str); 5] = [
     ("400=10%", "400", "our_fault"),
 ];
 /// Requests that make a storm.
-const STORM: u64 = 2_000;
+const STORM: u64 = 1_000;
 /// Lines beside those about attempts: the start, tokens, pauses, the end.
 const OTHER_LINES_MAX: usize = 60;
 
