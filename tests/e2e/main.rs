@@ -15,4 +15,5 @@ mod refusals;
 mod rig;
 
 #[path = "../support/broker.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
 mod broker;
