@@ -27,7 +27,7 @@ pub const ENDPOINTS_MAX: usize = 1024;
 const LOOK_MIN: Duration = Duration::from_millis(500);
 const LOOK_MAX: Duration = Duration::from_secs(5);
 /// Longest time between two looks while there are no webhooks.
-const LOOK_MAX_WITHOUT: Duration = Duration::from_secs(15);
+const LOOK_MAX_WITHOUT: Duration = Duration::from_secs(30);
 /// When to begin again where a task has ended: another broker delivers there, or the store failed.
 const REST: Duration = Duration::from_secs(5);
 

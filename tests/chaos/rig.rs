@@ -84,10 +84,25 @@ impl Chaos {
             let command = chaos.command(number);
             chaos.brokers[number].spawn(command);
         }
-        for broker in &chaos.brokers {
-            broker.ready().await;
+        for number in 0..plan.brokers {
+            chaos.until_ready(number).await;
         }
         chaos
+    }
+
+    /// Waits until a broker is ready. One whose store does not answer in time on a crowded machine ends, and is started again
+    /// as a service manager does it.
+    async fn until_ready(&mut self, number: usize) {
+        within(PATIENCE, "the broker is ready", async || {
+            if self.brokers[number].has_ended() {
+                let command = self.command(number);
+                self.brokers[number].spawn(command);
+            }
+            let broker = &self.brokers[number];
+            let answer = broker.http.get(broker.url("/readyz")).send().await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
     }
 
     /// Everything but the brokers runs.

@@ -20,4 +20,5 @@ mod storm;
 mod traces;
 
 #[path = "../support/broker.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
 mod broker;

@@ -102,6 +102,16 @@ impl Broker {
         code.and_then(|status| status.code())
     }
 
+    /// Whether the process is gone by itself; it may be started again then.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let process = self.process.as_mut();
+        let ended = process.is_none_or(|process| process.try_wait().unwrap().is_some());
+        if ended {
+            self.process = None;
+        }
+        ended
+    }
+
     /// What the broker has logged.
     pub(crate) fn logged(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

@@ -27,7 +27,7 @@ const GRID: Duration = Duration::from_millis(250);
 /// Age at which the control epoch is read again; renewing shares reads it too, every second.
 const EPOCH_AGE: Duration = Duration::from_millis(1_100);
 /// Time from sweep to sweep.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(2_500);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(4);
 /// Most queues of a shard that one sweep tells of.
 const QUEUES_MAX: usize = 64;
 
