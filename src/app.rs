@@ -2,6 +2,7 @@
 
 pub mod check;
 mod directory;
+mod inbox;
 mod listeners;
 mod outbound;
 mod status;
@@ -34,6 +35,7 @@ use crate::{
     api,
     config::Config,
     domain::webhook::Patience,
+    inbox::Running,
     ports::{
         Store,
         clock::Clock,
@@ -102,6 +104,7 @@ pub struct Broker {
     actors: Rc<ActorSet>,
     _runner: Addr<CampaignRunner>,
     _notifier: Addr<Notifier>,
+    inbox: Option<Running>,
     state: Arc<api::State>,
     servers: Servers,
     store: Arc<dyn Store>,
@@ -121,11 +124,15 @@ impl Broker {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Before the store is opened: a second broker on one machine fails here, whatever its store.
         let listeners = Listeners::bind(&config)?;
-        let store = stores::open(&config.store, &clock, &telemetry).await?;
+        let tenants = &config.streams.tenants;
+        let opened = stores::open(&config.store, tenants, &clock, &telemetry).await?;
+        let (store, streams) = (opened.store, opened.streams);
         let ground = Ground::new(&config, store.clone(), clock, telemetry.clone()).await?;
         let actors = Rc::new(ground.actors(&config).await?);
         let webhooks = ground.webhooks(&config);
         let notifier = ground.notifier(&config, &actors, &webhooks)?;
+        let name = &actors.broker().settings.broker;
+        let inbox = inbox::start(&ground, &config, streams, name);
         let (state, runner) = ground.api(&config, &actors, webhooks);
         let address = listeners.address();
         let servers = listeners.serve(&state, &config)?;
@@ -147,6 +154,7 @@ impl Broker {
             actors,
             _runner: runner,
             _notifier: notifier,
+            inbox,
             state,
             servers,
             store,
@@ -176,6 +184,9 @@ impl Broker {
     pub async fn drain(self) -> usize {
         self.telemetry.draining(self.drain_timeout);
         self.state.close();
+        if let Some(inbox) = &self.inbox {
+            inbox.drain(self.drain_timeout).await;
+        }
         let (unsettled, ()) =
             tokio::join!(self.actors.drain(self.drain_timeout), self.servers.stop());
         self.actors.stop();

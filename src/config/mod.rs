@@ -24,6 +24,7 @@ mod schema;
 mod secret;
 mod server;
 mod store;
+mod streams;
 mod tenants;
 mod tree;
 mod unknown;
@@ -49,6 +50,7 @@ pub use self::{
     secret::{Secret, SecretError, SecretSource},
     server::Server,
     store::{Backend, RedisStore, RedisTopology, Store},
+    streams::Streams,
     tenants::Tenant,
     webhooks::Webhooks,
     wns::{Proxy, Wns},
@@ -86,6 +88,8 @@ pub struct Config {
     pub checkin: Checkin,
     /// How events reach consoles that do not read the feed.
     pub webhooks: Webhooks,
+    /// How consoles that live on Redis speak with the broker without HTTP.
+    pub streams: Streams,
     /// What is logged.
     pub log: Log,
 }
@@ -162,6 +166,10 @@ fn read(tree: &Table, env: &Environment, problems: &mut Problems) -> Option<Conf
     let retry = retry::read(&root, problems);
     let checkin = Checkin::read(&root.sub("checkin", problems), problems);
     let webhooks = Webhooks::read(&root.sub("webhooks", problems), problems);
+    let streams = streams::read(&root, problems);
+    if let (Some(streams), Some(store), Some(tenants)) = (&streams, &store, &tenants) {
+        streams::prove(streams, (store, tenants), &root, problems);
+    }
     let log = Log::read(&root.sub("log", problems), problems);
     Some(Config {
         server: server?,
@@ -174,6 +182,7 @@ fn read(tree: &Table, env: &Environment, problems: &mut Problems) -> Option<Conf
         retry: retry?,
         checkin: checkin?,
         webhooks: webhooks?,
+        streams: streams?,
         log: log?,
     })
 }

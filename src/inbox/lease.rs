@@ -1,0 +1,60 @@
+//! One broker at a time has a tenant's stream: without that, two could do messages about one device in the wrong order.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Parts;
+use crate::ports::{Store, error::StoreError};
+
+/// Prolonged when a third of it has passed.
+const PROLONG_DIVISOR: u32 = 3;
+
+/// A lease that is held.
+pub(super) struct Lease<'a> {
+    store: &'a dyn Store,
+    name: String,
+    owner: &'a str,
+    term: Duration,
+    asked: Instant,
+}
+
+impl<'a> Lease<'a> {
+    /// Takes the lease; `None` while another broker holds it.
+    pub(super) async fn take(parts: &'a Parts, name: String) -> Result<Option<Self>, StoreError> {
+        let mut lease = Self {
+            store: &*parts.desk.store,
+            name,
+            owner: &parts.settings.broker,
+            term: parts.settings.lease,
+            asked: Instant::now(),
+        };
+        Ok(lease.hold().await?.then_some(lease))
+    }
+
+    /// How long one may wait between two calls of [`Lease::keep`].
+    pub(super) fn pause(&self) -> Duration {
+        self.term / PROLONG_DIVISOR
+    }
+
+    /// Prolongs the lease if it is time to. False when another broker has it.
+    pub(super) async fn keep(&mut self) -> Result<bool, StoreError> {
+        if self.asked.elapsed() < self.pause() {
+            return Ok(true);
+        }
+        self.hold().await
+    }
+
+    async fn hold(&mut self) -> Result<bool, StoreError> {
+        // Counted from before the call, so that the store's term never ends first.
+        let asked = Instant::now();
+        let held = self.store.hold(&self.name, self.owner, self.term).await?;
+        self.asked = asked;
+        Ok(held.is_some())
+    }
+
+    /// Gives it back, so that the next broker need not wait.
+    pub(super) async fn release(self) -> Result<(), StoreError> {
+        self.store.release(&self.name, self.owner).await
+    }
+}
