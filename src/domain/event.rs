@@ -142,6 +142,7 @@ impl Event {
         })
     }
 }
+
 /// Tells a reader that events were trimmed before it read them: it must look at the devices anew.
 #[must_use]
 pub fn gap(tenant: &TenantId, now: Timestamp) -> Value {

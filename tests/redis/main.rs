@@ -20,6 +20,7 @@ mod histories;
 mod opening;
 mod rig;
 mod sentinel;
+mod streams;
 
 #[path = "../conformance/items.rs"]
 #[expect(dead_code, reason = "shared with the conformance suite")]
