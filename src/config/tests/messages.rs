@@ -34,14 +34,14 @@ fn streams_need_redis_and_tenants_that_are_there() {
         message("[streams]\ntenants = [\"contoso\"]"),
         "reveille.toml:6: streams.tenants: the embedded store has no streams; write store.kind = \"redis\" or take the tenants out"
     );
-    let redis = "store.kind = \"redis\"\nstore.url = \"redis://127.0.0.1\"\n";
-    let told = message(&format!("{redis}streams.tenants = [\"nobody\"]"));
+    let redis = "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1\"\n[streams]\n";
+    let told = message(&format!("{redis}tenants = [\"nobody\"]"));
     assert!(
         told.contains("no tenant nobody is in this configuration"),
         "{told}"
     );
     let told = message(&format!(
-        "{redis}streams.tenants = [\"contoso\", \"contoso\"]"
+        "{redis}tenants = [\"contoso\", \"contoso\"]"
     ));
     assert!(told.contains("contoso comes twice"), "{told}");
 }
