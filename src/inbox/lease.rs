@@ -17,6 +17,8 @@ pub(super) struct Lease<'a> {
     owner: &'a str,
     term: Duration,
     asked: Instant,
+    /// Rises when the owner changes.
+    epoch: u64,
 }
 
 impl<'a> Lease<'a> {
@@ -28,8 +30,13 @@ impl<'a> Lease<'a> {
             owner: &parts.settings.broker,
             term: parts.settings.lease,
             asked: Instant::now(),
+            epoch: 0,
         };
-        Ok(lease.hold().await?.then_some(lease))
+        let Some(epoch) = lease.hold().await? else {
+            return Ok(None);
+        };
+        lease.epoch = epoch;
+        Ok(Some(lease))
     }
 
     /// How long one may wait between two calls of [`Lease::keep`].
@@ -37,20 +44,21 @@ impl<'a> Lease<'a> {
         self.term / PROLONG_DIVISOR
     }
 
-    /// Prolongs the lease if it is time to. False when another broker has it.
+    /// Prolongs the lease if it is time to. False when another broker has it, or has had it in between: what the caller
+    /// holds may be done already then, and more.
     pub(super) async fn keep(&mut self) -> Result<bool, StoreError> {
         if self.asked.elapsed() < self.pause() {
             return Ok(true);
         }
-        self.hold().await
+        Ok(self.hold().await? == Some(self.epoch))
     }
 
-    async fn hold(&mut self) -> Result<bool, StoreError> {
+    async fn hold(&mut self) -> Result<Option<u64>, StoreError> {
         // Counted from before the call, so that the store's term never ends first.
         let asked = Instant::now();
         let held = self.store.hold(&self.name, self.owner, self.term).await?;
         self.asked = asked;
-        Ok(held.is_some())
+        Ok(held)
     }
 
     /// Gives it back, so that the next broker need not wait.

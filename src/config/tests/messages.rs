@@ -40,9 +40,7 @@ fn streams_need_redis_and_tenants_that_are_there() {
         told.contains("no tenant nobody is in this configuration"),
         "{told}"
     );
-    let told = message(&format!(
-        "{redis}tenants = [\"contoso\", \"contoso\"]"
-    ));
+    let told = message(&format!("{redis}tenants = [\"contoso\", \"contoso\"]"));
     assert!(told.contains("contoso comes twice"), "{told}");
 }
 
