@@ -13,3 +13,8 @@ mod hostile;
 mod operations;
 mod refusals;
 mod rig;
+mod streams;
+
+#[path = "../support/redis_server.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
+mod redis_server;

@@ -77,7 +77,7 @@ impl Drop for Broker {
     }
 }
 
-fn desk(store: Arc<dyn Store>) -> Desk {
+pub fn desk(store: Arc<dyn Store>) -> Desk {
     Desk {
         store,
         clock: Arc::new(SystemClock),
@@ -188,11 +188,10 @@ async fn commands_of_a_stream_do_what_they_do_over_http() {
     assert!(device(&store, "d2").await.unwrap().push.is_none());
     assert!(device(&store, "d1").await.unwrap().push.is_some());
     assert_eq!(length(&server, DEAD), 0);
-    let pending: (u64, Value1, Value1, Value1) = server.ask(&["XPENDING", INBOX, "reveille"]);
+    let pending: (u64, redis::Value, redis::Value, redis::Value) =
+        server.ask(&["XPENDING", INBOX, "reveille"]);
     assert_eq!(pending.0, 0, "what is done is acknowledged");
 }
-
-type Value1 = redis::Value;
 
 #[tokio::test]
 async fn a_message_that_cannot_be_taken_becomes_a_dead_letter_with_the_reason_and_stops_no_other() {
