@@ -1,6 +1,7 @@
 //! A broker put together: the only place where adapters and actors meet.
 
 pub mod check;
+pub mod copy;
 mod directory;
 mod inbox;
 mod listeners;
@@ -45,6 +46,7 @@ use crate::{
     },
     service::{
         campaign::Campaigns,
+        copy::unfinished,
         desk::Desk,
         status::BrokerStatus,
         tenants::Tenants,
@@ -74,6 +76,11 @@ pub enum StartError {
     /// The store failed while the broker was put together.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store is half of a copy.
+    #[error(
+        "the store is an unfinished copy of {0}: finish it with `reveille store copy`, or begin with an empty store"
+    )]
+    HalfCopy(String),
     /// The address cannot be listened on.
     #[error("cannot listen on {address} (server.listen): {source}")]
     Listen {
@@ -127,6 +134,9 @@ impl Broker {
         let tenants = &config.streams.tenants;
         let opened = stores::open(&config.store, tenants, &clock, &telemetry).await?;
         let (store, streams) = (opened.store, opened.streams);
+        if let Some(source) = unfinished(&*store).await? {
+            return Err(StartError::HalfCopy(source));
+        }
         let ground = Ground::new(&config, store.clone(), clock, telemetry.clone()).await?;
         let actors = Rc::new(ground.actors(&config).await?);
         let webhooks = ground.webhooks(&config);

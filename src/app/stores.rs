@@ -104,7 +104,7 @@ fn redis_options(
     options.arrangement = arrangement;
     options.login = login(first);
     options.database = first.path().trim_start_matches('/').parse().unwrap_or(0);
-    options.shards = Some(redis.shards as usize);
+    options.shards = Some(redis.shards as usize).filter(|shards| *shards > 0);
     options.min_replicas_to_ack = redis.min_replicas_to_ack;
     options.tls = (first.scheme() == "rediss").then(Tls::default);
     if let (Some(tls), Some(path)) = (&mut options.tls, &redis.ca_file) {

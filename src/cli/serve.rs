@@ -56,7 +56,7 @@ pub(super) fn refused(error: StartError) -> Failure {
         | StartError::Config(_)
         | StartError::Client(_)
         | StartError::Courier(_) => Exit::Usage,
-        StartError::OpenStore(_) => Exit::Failed,
+        StartError::OpenStore(_) | StartError::HalfCopy(_) => Exit::Failed,
         StartError::Store(_) => Exit::Unreachable,
     };
     Failure::new(exit, error)

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod check;
+mod copy;
 mod crash;
 mod hostile;
 mod operations;

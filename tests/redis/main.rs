@@ -14,6 +14,7 @@
 #![allow(unreachable_pub, reason = "nobody else uses a test")]
 
 mod cluster;
+mod copy;
 mod cost;
 mod failures;
 mod histories;
