@@ -8,14 +8,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod check;
-mod copy;
 mod crash;
 mod hostile;
 mod operations;
 mod refusals;
 mod rig;
-mod streams;
-
-#[path = "../support/redis_server.rs"]
-#[allow(dead_code, reason = "each suite uses a part of it")]
-mod redis_server;
