@@ -1,8 +1,10 @@
 //! A broker put together: the only place where adapters and actors meet.
 
 pub mod check;
+pub mod copy;
 mod directory;
 mod files;
+mod inbox;
 mod listeners;
 mod outbound;
 mod status;
@@ -37,6 +39,7 @@ use crate::{
     api,
     config::Config,
     domain::webhook::Patience,
+    inbox::Running,
     ports::{
         Store,
         clock::Clock,
@@ -46,6 +49,7 @@ use crate::{
     },
     service::{
         campaign::Campaigns,
+        copy::unfinished,
         desk::Desk,
         status::BrokerStatus,
         tenants::Tenants,
@@ -78,6 +82,11 @@ pub enum StartError {
     /// The store failed while the broker was put together.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store is half of a copy.
+    #[error(
+        "the store is an unfinished copy of {0}: finish it with `reveille store copy`, or begin with an empty store"
+    )]
+    HalfCopy(String),
     /// The address cannot be listened on.
     #[error("cannot listen on {address} (server.listen): {source}")]
     Listen {
@@ -108,6 +117,7 @@ pub struct Broker {
     actors: Rc<ActorSet>,
     _runner: Addr<CampaignRunner>,
     _notifier: Addr<Notifier>,
+    inbox: Option<Running>,
     state: Arc<api::State>,
     servers: Servers,
     store: Arc<dyn Store>,
@@ -128,11 +138,18 @@ impl Broker {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Before the store is opened: a second broker on one machine fails here, whatever its store.
         let listeners = Listeners::bind(&config)?;
-        let store = stores::open(&config.store, &clock, &telemetry).await?;
+        let tenants = &config.streams.tenants;
+        let opened = stores::open(&config.store, tenants, &clock, &telemetry).await?;
+        let (store, streams) = (opened.store, opened.streams);
+        if let Some(source) = unfinished(&*store).await? {
+            return Err(StartError::HalfCopy(source));
+        }
         let ground = Ground::new(&config, store.clone(), clock, telemetry.clone()).await?;
         let actors = Rc::new(ground.actors(&config).await?);
         let webhooks = ground.webhooks(&config);
         let notifier = ground.notifier(&config, &actors, &webhooks)?;
+        let name = &actors.broker().settings.broker;
+        let inbox = inbox::start(&ground, &config, streams, name);
         let (state, runner) = ground.api(&config, &actors, webhooks);
         let address = listeners.address();
         let connections_max = files::connections_max(&config, &telemetry);
@@ -155,6 +172,7 @@ impl Broker {
             actors,
             _runner: runner,
             _notifier: notifier,
+            inbox,
             state,
             servers,
             store,
@@ -184,6 +202,9 @@ impl Broker {
     pub async fn drain(self) -> usize {
         self.telemetry.draining(self.drain_timeout);
         self.state.close();
+        if let Some(inbox) = &self.inbox {
+            inbox.drain(self.drain_timeout).await;
+        }
         let (unsettled, ()) =
             tokio::join!(self.actors.drain(self.drain_timeout), self.servers.stop());
         self.actors.stop();

@@ -16,7 +16,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("service", &["domain", "ports", "telemetry"]),
     ("adapters", &["domain", "ports", "telemetry"]),
     ("actors", &["domain", "ports", "telemetry", "service"]),
-    ("inbox", &["domain", "ports", "telemetry", "service"]),
+    (
+        "inbox",
+        &["domain", "ports", "telemetry", "service", "actors"],
+    ),
     (
         "api",
         &[

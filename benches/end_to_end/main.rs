@@ -3,6 +3,7 @@
 //!
 //! `cargo bench --bench end_to_end -- --devices 100000` (needs nginx and h2load; `--npm` also node and npm).
 
+mod fleet;
 mod peers;
 mod sink;
 
@@ -20,6 +21,8 @@ use crate::{peers::Cost, sink::Sink};
 /// CPU that runs the program under test; the sink has the other.
 const CLIENT_CPU: &str = "0";
 const SINK_CPU: &str = "1";
+/// Faster than any machine: the pace is not what is measured.
+const PACE_MAX: u32 = 1_000_000;
 /// The kernel's clock ticks a second in `/proc/<pid>/stat`.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -40,6 +43,9 @@ struct Options {
     /// Requests in flight at most, for all alike: more connections cost more on either side, and a sink without latency needs few.
     #[arg(long, default_value_t = 32)]
     in_flight: usize,
+    /// Measure instead how a fleet of so many devices is taken in, what it weighs, and how long a restart takes.
+    #[arg(long)]
+    fleet: Option<usize>,
     /// The program to measure; another build of it can be compared.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_reveille"))]
     broker: PathBuf,
@@ -57,6 +63,9 @@ fn main() {
 async fn run(options: &Options) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let sink = Sink::start(dir.path(), options.http2).await;
+    if let Some(devices) = options.fleet {
+        return fleet::measure(options, &sink, dir.path(), devices).await;
+    }
     let (mut broker, mut h2load, mut npm) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=options.rounds {
         h2load.push(peers::h2load(&sink, options.devices, options.http2));
@@ -120,11 +129,11 @@ impl Drop for Broker {
 }
 
 impl Broker {
-    async fn start(options: &Options, sink: &Sink, dir: &Path) -> Self {
+    async fn start(options: &Options, sink: &Sink, dir: &Path, pace: u32) -> Self {
         let in_flight = options.in_flight;
         let port = free_port();
         let config = dir.join("reveille.toml");
-        fs::write(&config, configuration(sink, dir, port, in_flight))
+        fs::write(&config, configuration(sink, dir, (port, pace), in_flight))
             .expect("the configuration is written");
         let process = Command::new("taskset")
             .args(["-c", CLIENT_CPU])
@@ -211,7 +220,7 @@ impl Broker {
     }
 }
 
-fn configuration(sink: &Sink, dir: &Path, port: u16, in_flight: usize) -> String {
+fn configuration(sink: &Sink, dir: &Path, (port, pace): (u16, u32), in_flight: usize) -> String {
     let (sink_port, ca, data) = (sink.port, sink.ca.display(), dir.join("data"));
     format!(
         r#"
@@ -234,8 +243,8 @@ package_sid = "ms-app://S-1-15-2-3928704574-477015729-2320265743-508859788-35848
 secret_env = "BENCH_SECRET"
 token_url = "https://localhost:{sink_port}/accesstoken.srf"
 [apps.pace]
-start_per_second = 1000000
-ceiling_per_second = 1000000
+start_per_second = {pace}
+ceiling_per_second = {pace}
 "#,
         data = data.display()
     )
@@ -244,7 +253,7 @@ ceiling_per_second = 1000000
 async fn one_broker(sink: &Sink, dir: &Path, round: usize, options: &Options) -> Cost {
     let dir: PathBuf = dir.join(format!("round{round}"));
     fs::create_dir(&dir).expect("a folder");
-    let broker = Broker::start(options, sink, &dir).await;
+    let broker = Broker::start(options, sink, &dir, PACE_MAX).await;
     let lines = |with_uri: bool| {
         let line = |n: usize| match with_uri {
             true => format!(

@@ -22,7 +22,7 @@ use crate::{
         wns::channel_uri::{ChannelUri, HostPolicy},
     },
     ports::error::StoreError,
-    service::{self, desk::Desk},
+    service::{self, command::channel::ChannelLine, desk::Desk},
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -68,20 +68,6 @@ pub(super) async fn put(call: Call, payload: Payload) -> Result<HttpResponse, Pr
         now: state.desk.clock.now(),
     };
     Ok(ok(&viewer.device(&device, &record)))
-}
-
-/// One line: the channel that a device reported.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ChannelLine<'a> {
-    /// The device.
-    #[serde(borrow)]
-    #[schema(value_type = String)]
-    device: Text<'a>,
-    /// The channel URI, byte for byte.
-    #[serde(borrow)]
-    #[schema(value_type = String)]
-    uri: Text<'a>,
 }
 
 /// What became of the lines.
@@ -147,10 +133,8 @@ impl Work for Register<'_> {
     type Sum = Sum;
 
     fn prove(&self, line: ChannelLine<'_>) -> Result<(DeviceId, ChannelUri), Refusal> {
-        let refuse = |error: &dyn std::fmt::Display| Refusal::new(line.device.as_str(), error);
-        let device = DeviceId::new(line.device.as_str()).map_err(|e| refuse(&e))?;
-        let uri = ChannelUri::parse(line.uri.as_str(), self.hosts).map_err(|e| refuse(&e))?;
-        Ok((device, uri))
+        line.prove(self.hosts)
+            .map_err(|wrong| Refusal::new(line.device.as_str(), wrong.detail))
     }
 
     async fn apply(

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use actix_web::{HttpResponse, http::Method, web::Payload};
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     body::{self, Format, Pieces},
     bulk::{self, Refusal, Report, Run, Work},
     call::{Call, ok},
-    json::{self, Text, Time},
+    json,
     problem::{Problem, ProblemBody},
     report::{EntryError, Naming},
     route::{Endpoint, Entry},
@@ -19,14 +19,14 @@ use super::{
 use crate::{
     domain::{
         api_key::Scope,
-        duration_text::parse_duration,
         id::{DeviceId, TenantId},
-        wns::channel_uri::{ChannelUri, HostPolicy},
+        wns::channel_uri::HostPolicy,
     },
     ports::error::StoreError,
     service::{
         self,
-        check_ins::{CheckIn, Session},
+        check_ins::CheckIn,
+        command::check_in::{self, CheckInBody},
         desk::Desk,
         slow_down,
     },
@@ -35,27 +35,6 @@ use crate::{
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let path = "/v1/tenants/{tenant}/check-ins";
     vec![Endpoint::new(Entry::Write, Method::POST, path, post)]
-}
-
-/// A session that a device has started.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CheckInBody<'a> {
-    /// The device.
-    #[serde(borrow)]
-    #[schema(value_type = String)]
-    device: Text<'a>,
-    /// When the session began; without it: now.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    at: Option<Time>,
-    /// The channel URI that the device reported in the session.
-    #[serde(borrow)]
-    #[schema(value_type = Option<String>)]
-    channel_uri: Option<Text<'a>>,
-    /// The console is overrun: campaigns of the tenant release nothing for so long, such as `60s`; at most `1h`.
-    #[serde(borrow)]
-    #[schema(value_type = Option<String>)]
-    slow_down: Option<Text<'a>>,
 }
 
 /// What became of the check-ins.
@@ -131,9 +110,7 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
 
 /// One check-in as JSON: what is wrong with it is a problem of the whole request.
 async fn one(work: &Note<'_>, body: CheckInBody<'_>) -> Result<Report<Sum>, Problem> {
-    let (device, job) = work
-        .prove_fields(&body)
-        .map_err(|(field, detail)| Problem::invalid(format!("/{field}"), detail))?;
+    let (device, job) = body.prove(work.hosts).map_err(json::wrong)?;
     let mut run = Run::new(work, Naming::Only);
     run.add(1, device, job).await?;
     run.finish().await.map_err(failed)
@@ -154,52 +131,27 @@ struct Sum {
     slow_down: Option<Duration>,
 }
 
-struct Job {
-    session: Session,
-    slow_down: Option<Duration>,
-}
-
 struct Note<'a> {
     desk: &'a Desk,
     tenant: TenantId,
     hosts: &'a HostPolicy,
 }
 
-impl Note<'_> {
-    /// Proves a check-in, or names the field that is wrong.
-    fn prove_fields(
-        &self,
-        body: &CheckInBody<'_>,
-    ) -> Result<(DeviceId, Job), (&'static str, String)> {
-        let device = DeviceId::new(body.device.as_str()).map_err(|e| ("device", e.to_string()))?;
-        let uri = body.channel_uri.as_ref();
-        let uri = uri.map(|text| ChannelUri::parse(text.as_str(), self.hosts));
-        let uri = uri
-            .transpose()
-            .map_err(|e| ("channel_uri", e.to_string()))?;
-        let slow_down = body.slow_down.as_ref();
-        let slow_down = slow_down.map(|text| parse_duration(text.as_str()));
-        let slow_down = slow_down
-            .transpose()
-            .map_err(|e| ("slow_down", e.to_string()))?;
-        let at = body.at.map(|time| time.0);
-        let session = Session { at, uri };
-        Ok((device, Job { session, slow_down }))
-    }
-}
-
 impl Work for Note<'_> {
     type Line<'a> = CheckInBody<'a>;
-    type Job = Job;
+    type Job = check_in::Report;
     type Answer = (CheckIn, Option<Duration>);
     type Sum = Sum;
 
-    fn prove(&self, line: CheckInBody<'_>) -> Result<(DeviceId, Job), Refusal> {
-        self.prove_fields(&line)
-            .map_err(|(_, detail)| Refusal::new(line.device.as_str(), detail))
+    fn prove(&self, line: CheckInBody<'_>) -> Result<(DeviceId, check_in::Report), Refusal> {
+        line.prove(self.hosts)
+            .map_err(|wrong| Refusal::new(line.device.as_str(), wrong.detail))
     }
 
-    async fn apply(&self, jobs: Vec<(DeviceId, Job)>) -> Result<Vec<Self::Answer>, StoreError> {
+    async fn apply(
+        &self,
+        jobs: Vec<(DeviceId, check_in::Report)>,
+    ) -> Result<Vec<Self::Answer>, StoreError> {
         let asked: Vec<_> = jobs.iter().map(|(_, job)| job.slow_down).collect();
         let sessions = jobs.into_iter().map(|(device, job)| (device, job.session));
         let sessions = sessions.collect();

@@ -1,6 +1,6 @@
 //! The event feed of a tenant: read in pieces, or followed live.
 
-use std::{collections::VecDeque, fmt::Write as _};
+use std::collections::VecDeque;
 
 use actix_web::{
     HttpResponse,
@@ -173,19 +173,10 @@ impl Reader {
 fn ndjson(events: &[FeedEntry]) -> Bytes {
     let mut text = BytesMut::with_capacity(events.iter().map(|e| e.json.len() + 64).sum());
     for event in events {
-        write_event(&mut text, event);
+        event.write(&mut text);
         text.extend_from_slice(b"\n");
     }
     text.freeze()
-}
-
-/// Writes the event as it is kept, with its `id` in front.
-pub(super) fn write_event(text: &mut BytesMut, event: &FeedEntry) {
-    let id = serde_json::Value::from(event.id.0.as_str());
-    let rest = event.json.strip_prefix(b"{").unwrap_or(&event.json);
-    // Writing to memory cannot fail.
-    write!(text, "{{\"id\":{id},").ok();
-    text.extend_from_slice(rest);
 }
 
 /// Why the feed could not be read.

@@ -1,249 +1,38 @@
-//! Reads JSON that others wrote: borrowed texts, and errors that name the place but never repeat a value.
+//! Reads JSON bodies: what is wrong with one is a problem of the request.
 
-use std::{borrow::Cow, fmt};
-
-use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
 use super::problem::{Kind, Problem};
-
-/// Longest part of a field name or word that an error repeats: too short for the secret part of a channel URI.
-const QUOTED_BYTES_MAX: usize = 32;
-
-/// A text of the body, borrowed unless it holds an escape.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Text<'a>(Cow<'a, str>);
-
-impl Text<'_> {
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(Visitor)
-    }
-}
-
-/// A moment, written as RFC 3339 says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Time(pub(super) Timestamp);
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl de::Visitor<'_> for Visitor {
-            type Value = Time;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an RFC 3339 time such as 2026-03-01T12:00:00Z")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
-                let read = text.parse().map(Time);
-                read.map_err(|_| E::invalid_value(de::Unexpected::Other("text"), &self))
-            }
-        }
-
-        deserializer.deserialize_str(Visitor)
-    }
-}
+pub(super) use crate::service::command::json::{Text, Time, cut_to, explain};
+use crate::service::command::{Wrong, json};
 
 /// Reads a whole JSON body.
 ///
 /// # Errors
 /// [`Kind::Malformed`] with a pointer to the place.
 pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let detail = explain(error.inner());
-        let problem = Problem::new(Kind::Malformed, detail.clone());
-        match pointer(error.path()) {
-            Some(pointer) => problem.at(pointer, detail),
+    json::read(bytes).map_err(|wrong| {
+        let problem = Problem::new(Kind::Malformed, wrong.detail.clone());
+        match wrong.pointer {
+            Some(pointer) => problem.at(pointer, wrong.detail),
             None => problem,
         }
-    })?;
-    let end = deserializer.end();
-    end.map_err(|error| Problem::new(Kind::Malformed, explain(&error)))?;
-    Ok(value)
+    })
 }
 
-fn pointer(path: &serde_path_to_error::Path) -> Option<String> {
-    use serde_path_to_error::Segment;
-    let mut pointer = String::new();
-    for segment in path {
-        let name = match segment {
-            Segment::Seq { index } => index.to_string(),
-            Segment::Map { key } => cut(key).replace('~', "~0").replace('/', "~1"),
-            Segment::Enum { variant } => cut(variant).to_owned(),
-            Segment::Unknown => return None,
-        };
-        pointer.push('/');
-        pointer.push_str(&name);
-    }
-    (!pointer.is_empty()).then_some(pointer)
-}
-
-/// Says what is wrong with a JSON text without repeating its values: they may be channel URIs.
-pub(super) fn explain(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let message = text.strip_suffix(&place).unwrap_or(&text);
-    let at = if error.line() == 1 {
-        format!(" at column {}", error.column())
-    } else {
-        place
-    };
-    match error.classify() {
-        serde_json::error::Category::Data => without_values(message),
-        serde_json::error::Category::Syntax
-        | serde_json::error::Category::Eof
-        | serde_json::error::Category::Io => format!("not JSON: {message}{at}"),
-    }
-}
-
-fn without_values(message: &str) -> String {
-    for (beginning, said) in [
-        ("invalid type: ", "a value of another type, expected "),
-        ("invalid value: ", "another value, expected "),
-        ("invalid length ", "another length, expected "),
-    ] {
-        if message.starts_with(beginning) {
-            let expected = message.rsplit_once(", expected ").map_or("", |(_, e)| e);
-            return format!("{said}{}", cut_to(expected, 200));
-        }
-    }
-    shorten_quoted(message)
-}
-
-/// Shortens what stands in the first pair of backticks: a name that the caller chose.
-fn shorten_quoted(message: &str) -> String {
-    let parts = message.split_once('`').and_then(|(before, rest)| {
-        // The name itself may hold backticks; what the library adds after it never begins with one.
-        let end = rest.find("`, expected ").or_else(|| rest.find('`'))?;
-        Some((before, &rest[..end], &rest[end + 1..]))
-    });
-    match parts {
-        Some((before, name, after)) => format!("{before}`{}`{}", cut(name), cut_to(after, 200)),
-        None => cut_to(message, 200).to_owned(),
-    }
-}
-
-fn cut(text: &str) -> &str {
-    cut_to(text, QUOTED_BYTES_MAX)
-}
-
-/// The beginning of a text, at most `max` bytes, ending between characters.
-pub(super) fn cut_to(text: &str, max: usize) -> &str {
-    let end = (0..=text.len().min(max))
-        .rev()
-        .find(|at| text.is_char_boundary(*at));
-    &text[..end.unwrap_or(0)]
+/// A field of a JSON body that is well formed and cannot be taken.
+pub(super) fn wrong(wrong: Wrong) -> Problem {
+    Problem::invalid(format!("/{}", wrong.field), wrong.detail)
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Line<'a> {
-        #[serde(borrow)]
-        device: Text<'a>,
-        #[expect(dead_code, reason = "only read")]
-        count: Option<u32>,
-    }
-
-    fn refusal(text: &str) -> String {
-        explain(&serde_json::from_str::<Line<'_>>(text).unwrap_err())
-    }
-
     #[test]
-    fn a_text_without_escapes_is_borrowed_and_one_with_escapes_is_read() {
-        let plain: Line<'_> = serde_json::from_str(r#"{"device":"d1"}"#).unwrap();
-        assert!(matches!(plain.device.0, Cow::Borrowed("d1")));
-        let escaped: Line<'_> = serde_json::from_str(r#"{"device":"\u00641"}"#).unwrap();
-        assert_eq!(escaped.device.as_str(), "d1");
-    }
-
-    #[test]
-    fn errors_name_the_field_and_what_is_expected() {
-        let cases = [
-            ("{", "not JSON: EOF while parsing an object at column 1"),
-            (
-                "{\"device\":1}",
-                "a value of another type, expected a string",
-            ),
-            (
-                "{\"devise\":1}",
-                "unknown field `devise`, expected `device` or `count`",
-            ),
-            ("{}", "missing field `device`"),
-            (
-                "{\"device\":\"a\",\"count\":-1}",
-                "another value, expected u32",
-            ),
-            (
-                "{\"device\":\"a\",\"device\":\"b\"}",
-                "duplicate field `device`",
-            ),
-        ];
-        for (text, wanted) in cases {
-            assert_eq!(refusal(text), wanted, "{text}");
-        }
-    }
-
-    #[test]
-    fn errors_never_repeat_a_channel_uri() {
-        let uri = "https://db5p.notify.windows.com/?token=AwYAAABsecretsecret";
-        for text in [
-            format!("\"{uri}\""),
-            format!("{{\"{uri}\":1}}"),
-            format!("{{\"device\":\"d\",\"count\":\"{uri}\"}}"),
-            format!("{{\"device\":[\"{uri}\"]}}"),
-            format!("{{\"a`b{uri}\":1}}"),
-        ] {
-            let said = refusal(&text);
-            assert!(!said.contains("token=A"), "{said}");
-        }
-    }
-
-    #[test]
-    fn a_body_is_pointed_into() {
-        let problem = parse::<Line<'_>>(br#"{"device":"a","count":"b"}"#).unwrap_err();
+    fn a_body_that_cannot_be_read_is_malformed_and_pointed_into() {
+        let problem = parse::<Vec<u8>>(b"[1, \"x\"]").unwrap_err();
         assert_eq!(problem.kind(), Kind::Malformed);
-        assert!(format!("{problem:?}").contains("\"/count\""), "{problem:?}");
-        assert!(parse::<Line<'_>>(br#"{"device":"a"} x"#).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            if let Err(problem) = parse::<Line<'_>>(&bytes) {
-                prop_assert_eq!(problem.kind(), Kind::Malformed);
-            }
-        }
+        assert!(format!("{problem:?}").contains("\"/1\""), "{problem:?}");
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     call::Call,
-    events::{READ_MAX, failed, write_event},
+    events::{READ_MAX, failed},
     gate::Permit,
     problem::Problem,
     state::State,
@@ -119,21 +119,11 @@ impl Follower {
 fn write_all(text: &mut BytesMut, events: &[Entry]) {
     for event in events {
         writeln!(text, "id: {}", event.id.0).ok();
-        if let Some(kind) = kind(&event.json) {
+        if let Some(kind) = event.kind() {
             writeln!(text, "event: {kind}").ok();
         }
         text.extend_from_slice(b"data: ");
-        write_event(text, event);
+        event.write(text);
         text.extend_from_slice(b"\n\n");
     }
-}
-
-/// The type of an event as it is kept.
-fn kind(json: &[u8]) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Typed {
-        #[serde(rename = "type")]
-        kind: String,
-    }
-    serde_json::from_slice::<Typed>(json).ok().map(|t| t.kind)
 }

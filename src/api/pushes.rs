@@ -1,13 +1,10 @@
 //! Pushes: waking devices, looking at what became of it, taking it back.
 
-use std::time::Duration;
-
 use actix_web::{
     HttpResponse,
     http::{Method, StatusCode},
     web::Payload,
 };
-use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -16,25 +13,27 @@ use super::{
     bulk::{self, Refusal, Report, Run, Work},
     call::{self, Call, CallTrace, ok},
     devices::{DeviceLine, unknown},
-    json::{self, Text, Time},
+    json,
     problem::{Kind, Problem, ProblemBody},
-    report::{ERRORS_MAX, EntryError, Naming},
+    report::{EntryError, Naming},
     route::{Endpoint, Entry},
     view::{PushView, Viewer},
 };
 use crate::{
     domain::{
         api_key::Scope,
-        ask::{Class, Goal, REASON_BYTES_MAX},
-        duration_text::{format_duration, parse_duration},
+        ask::{Class, Goal},
         id::{DeviceId, TenantId},
-        schedule::later,
         trace_context::TraceContext,
         transition::{Cancel, Opened},
     },
     ports::error::StoreError,
     service::{
         self,
+        command::{
+            Wrong,
+            push::{Lifetimes, PushesBody, WishFields, WrongDevices},
+        },
         desk::Desk,
         pushes::{Wish, Wished},
     },
@@ -48,43 +47,6 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::new(Entry::Bounded, Method::GET, one, get),
         Endpoint::new(Entry::Write, Method::DELETE, one, delete),
     ]
-}
-
-/// What is wanted of the devices; in a query or in a body.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WishQuery {
-    reason: Option<String>,
-    priority: Option<Class>,
-    goal: Option<Goal>,
-    deadline: Option<Time>,
-    expires_in: Option<String>,
-    #[serde(default)]
-    register_unknown: bool,
-}
-
-/// Devices to wake, and how.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PushesBody<'a> {
-    /// The devices.
-    #[serde(borrow)]
-    #[schema(value_type = Vec<String>)]
-    devices: Vec<Text<'a>>,
-    /// Why, at most 128 bytes; shown again with the push.
-    reason: Option<String>,
-    /// `urgent`, `normal` (default) or `bulk`.
-    priority: Option<Class>,
-    /// `accepted` (default): done when WNS took a notification; `check_in`: done when the device checked in.
-    goal: Option<Goal>,
-    /// Until when it is tried; at most 30 days ahead. Not together with `expires_in`.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    deadline: Option<Time>,
-    /// For how long it is tried, such as `24h` (default).
-    expires_in: Option<String>,
-    /// Whether devices that nobody has named are made, to be woken when they report a channel.
-    #[serde(default)]
-    register_unknown: bool,
 }
 
 /// What became of the devices.
@@ -122,14 +84,15 @@ pub(super) struct PushesAnswer {
 pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
     let tenant = call.tenant(Scope::Push).await?;
     let format = body::format(&call.request, &[Format::Json, Format::Ndjson])?;
-    let query: WishQuery = call.query()?;
+    let query: WishFields = call.query()?;
     let report = match format {
         Format::Json => whole(&call, tenant.id, query, payload).await?,
         Format::Ndjson => {
             let work = Open {
                 desk: &call.state.desk,
                 tenant: tenant.id,
-                wish: wish(&call, query, Place::Query)?,
+                wish: wish(&call, query)
+                    .map_err(|wrong| Problem::parameter(wrong.field, wrong.detail))?,
                 trace: call.trace(),
             };
             let pieces = Pieces::begin(&call.request, payload, &call.state.gate)?;
@@ -151,34 +114,28 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
 async fn whole(
     call: &Call,
     tenant: TenantId,
-    query: WishQuery,
+    query: WishFields,
     payload: Payload,
 ) -> Result<Report<Sum>, Problem> {
     let state = &call.state;
     let max = state.settings.body_bytes_max;
     let whole = body::whole(&call.request, payload, &state.gate, max).await?;
     let body: PushesBody<'_> = json::parse(&whole.bytes)?;
-    let devices = prove_devices(&body.devices)?;
-    let only_unknown = WishQuery {
+    let devices = body.devices().map_err(wrong_devices)?;
+    let only_unknown = WishFields {
         register_unknown: query.register_unknown,
-        ..WishQuery::default()
+        ..WishFields::default()
     };
     if query != only_unknown {
         let detail = "with a JSON body only register_unknown may stand in the query";
         return Err(Problem::new(Kind::Malformed, detail));
     }
-    let wanted = WishQuery {
-        reason: body.reason,
-        priority: body.priority,
-        goal: body.goal,
-        deadline: body.deadline,
-        expires_in: body.expires_in,
-        register_unknown: body.register_unknown || query.register_unknown,
-    };
+    let mut wanted = body.wish();
+    wanted.register_unknown |= query.register_unknown;
     let work = Open {
         desk: &state.desk,
         tenant,
-        wish: wish(call, wanted, Place::Body)?,
+        wish: wish(call, wanted).map_err(json::wrong)?,
         trace: call.trace(),
     };
     let mut run = Run::new(&work, Naming::Pointer("/devices"));
@@ -188,88 +145,24 @@ async fn whole(
     run.finish().await.map_err(failed)
 }
 
-fn prove_devices(texts: &[Text<'_>]) -> Result<Vec<DeviceId>, Problem> {
-    if texts.is_empty() {
-        return Err(Problem::invalid("/devices", "devices is empty"));
-    }
-    let mut devices = Vec::with_capacity(texts.len());
-    let mut problem: Option<Problem> = None;
-    let mut wrong = 0;
-    for (i, text) in texts.iter().enumerate() {
-        match DeviceId::new(text.as_str()) {
-            Ok(device) => devices.push(device),
-            Err(error) if wrong < ERRORS_MAX => {
-                wrong += 1;
-                let detail = "the list holds texts that are no device ids";
-                let so_far = problem.unwrap_or_else(|| Problem::new(Kind::Invalid, detail));
-                problem = Some(so_far.at(format!("/devices/{i}"), error.to_string()));
-            }
-            Err(_) => break,
-        }
-    }
-    problem.map_or(Ok(devices), Err)
-}
-
-/// Where a wish is written, for errors.
-#[derive(Clone, Copy)]
-enum Place {
-    Query,
-    Body,
-}
-
-impl Place {
-    fn wrong(self, name: &str, detail: impl Into<String>) -> Problem {
-        match self {
-            Self::Query => Problem::parameter(name, detail),
-            Self::Body => Problem::invalid(format!("/{name}"), detail),
-        }
-    }
-}
-
-fn wish(call: &Call, wanted: WishQuery, place: Place) -> Result<Wish, Problem> {
-    let now = call.state.desk.clock.now();
-    let reason = wanted.reason.filter(|reason| !reason.is_empty());
-    if reason.as_ref().is_some_and(|r| r.len() > REASON_BYTES_MAX) {
-        let detail = format!("reason is longer than {REASON_BYTES_MAX} bytes");
-        return Err(place.wrong("reason", detail));
-    }
-    let max = call.state.settings.deadline_max;
-    let farthest = later(now, signed(max));
-    let deadline = match (wanted.deadline, wanted.expires_in) {
-        (Some(_), Some(_)) => {
-            let detail = "deadline and expires_in exclude each other";
-            return Err(place.wrong("expires_in", detail));
-        }
-        (Some(deadline), None) => deadline.0,
-        (None, Some(text)) => {
-            let expires_in = parse_duration(&text);
-            let expires_in = expires_in.map_err(|e| place.wrong("expires_in", e.to_string()))?;
-            if expires_in.is_zero() || expires_in > max {
-                let detail = format!(
-                    "expires_in is above 0s and at most {}",
-                    format_duration(max)
-                );
-                return Err(place.wrong("expires_in", detail));
-            }
-            later(now, signed(expires_in))
-        }
-        (None, None) => later(now, signed(call.state.settings.push_deadline)),
+fn wrong_devices(wrong: WrongDevices) -> Problem {
+    let detail = match wrong.as_slice() {
+        [(pointer, why)] if pointer == "/devices" => why.clone(),
+        _ => "the list holds texts that are no device ids".to_owned(),
     };
-    if deadline <= now || deadline > farthest {
-        let detail = format!("deadline lies ahead, by at most {}", format_duration(max));
-        return Err(place.wrong("deadline", detail));
-    }
-    Ok(Wish {
-        class: wanted.priority.unwrap_or_default(),
-        goal: wanted.goal.unwrap_or_default(),
-        deadline,
-        reason: reason.map(Into::into),
-        register_unknown: wanted.register_unknown,
-    })
+    let problem = Problem::new(Kind::Invalid, detail);
+    wrong
+        .into_iter()
+        .fold(problem, |problem, (pointer, why)| problem.at(pointer, why))
 }
 
-fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+fn wish(call: &Call, wanted: WishFields) -> Result<Wish, Wrong> {
+    let settings = &call.state.settings;
+    let lifetimes = Lifetimes {
+        default: settings.push_deadline,
+        max: settings.deadline_max,
+    };
+    wanted.prove(call.state.desk.clock.now(), lifetimes)
 }
 
 fn failed((problem, done): (Problem, Sum)) -> Problem {
@@ -308,24 +201,18 @@ impl Work for Open<'_> {
     }
 
     fn count(sum: &mut Sum, answer: Wished) -> Option<String> {
-        match answer {
+        match &answer {
             Wished::Open { opened, reachable } => {
                 match opened {
                     Opened::Opened => sum.opened += 1,
                     Opened::Merged => sum.merged += 1,
                 }
                 sum.without_channel += u64::from(!reachable);
-                None
             }
-            Wished::Unknown => {
-                sum.unknown += 1;
-                Some("nobody has named this device; register_unknown=true makes it".to_owned())
-            }
-            Wished::Refused(error) => {
-                sum.full += 1;
-                Some(error.to_string())
-            }
+            Wished::Unknown => sum.unknown += 1,
+            Wished::Refused(_) => sum.full += 1,
         }
+        answer.complaint()
     }
 }
 

@@ -148,12 +148,13 @@ async fn store(config: &Config, clock: &Arc<dyn Clock>, neighbour: bool) -> Vec<
     }
     let opened = match stores::open(
         &config.store,
+        &config.streams.tenants,
         clock,
         &Telemetry::new(config.log.failure_interval),
     )
     .await
     {
-        Ok(opened) => opened,
+        Ok(opened) => opened.store,
         Err(error) => return vec![not_opened(&error, neighbour)],
     };
     let found = match opened.probe().await {

@@ -11,7 +11,8 @@ use crate::{
         redis::{Address, Arrangement, ConnectError, Login, RedisOptions, RedisStore, Tls},
     },
     config::{self, RedisTopology},
-    ports::{Store, clock::Clock},
+    domain::id::TenantId,
+    ports::{Store, clock::Clock, streams::Streams},
     telemetry::Telemetry,
 };
 
@@ -39,27 +40,41 @@ pub enum OpenStoreError {
     },
 }
 
+/// A store, and the streams of the tenants that have some.
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) streams: Option<Arc<dyn Streams>>,
+}
+
 /// Opens the store.
 pub(super) async fn open(
     settings: &config::Store,
+    streams: &[TenantId],
     clock: &Arc<dyn Clock>,
     telemetry: &Telemetry,
-) -> Result<Arc<dyn Store>, OpenStoreError> {
+) -> Result<Opened, OpenStoreError> {
     match &settings.backend {
         config::Backend::Embedded { path } => {
             let mut options = EmbeddedOptions::new(path.clone(), clock.clone());
             options.feed_events_max = u64::from(settings.events_max);
             options.feed_age_max = settings.events_max_age;
             // Reading a large store takes seconds, and nothing else runs yet.
-            let store: Arc<dyn Store> = EmbeddedStore::open(options)?;
-            Ok(store)
+            Ok(Opened {
+                store: EmbeddedStore::open(options)?,
+                streams: None,
+            })
         }
         config::Backend::Redis(redis) => {
             let mut options = redis_options(redis, clock, telemetry)?;
             options.feed_events_max = settings.events_max as usize;
             options.feed_age_max = settings.events_max_age;
-            let store: Arc<dyn Store> = RedisStore::connect(options).await?;
-            Ok(store)
+            options.streams = streams.to_vec();
+            let store = RedisStore::connect(options).await?;
+            let has_streams = !streams.is_empty();
+            Ok(Opened {
+                streams: has_streams.then(|| store.clone() as Arc<dyn Streams>),
+                store,
+            })
         }
     }
 }
@@ -89,7 +104,7 @@ fn redis_options(
     options.arrangement = arrangement;
     options.login = login(first);
     options.database = first.path().trim_start_matches('/').parse().unwrap_or(0);
-    options.shards = Some(redis.shards as usize);
+    options.shards = Some(redis.shards as usize).filter(|shards| *shards > 0);
     options.min_replicas_to_ack = redis.min_replicas_to_ack;
     options.tls = (first.scheme() == "rediss").then(Tls::default);
     if let (Some(tls), Some(path)) = (&mut options.tls, &redis.ca_file) {

@@ -19,6 +19,7 @@ mod push;
 pub mod sandbox;
 mod serve;
 pub mod signals;
+mod store;
 mod syncml;
 
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ enum Command {
     #[command(name = "syncml")]
     SyncMl(syncml::SyncMlArgs),
     Pfn(pfn::PfnArgs),
+    Store(store::StoreArgs),
     Key(KeyArgs),
     Health(health::HealthArgs),
     Bundle(bundle::BundleArgs),
@@ -81,6 +83,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Campaign(args) => block_on(campaign::run(args))?,
         Command::SyncMl(args) => syncml::run(args),
         Command::Pfn(args) => pfn::run(&args),
+        Command::Store(args) => block_on(store::run(args))?,
         Command::Key(args) => key::run(args),
         Command::Health(args) => block_on(health::run(args))?,
         Command::Bundle(args) => block_on(bundle::run(args))?,

@@ -57,7 +57,7 @@ pub(super) fn refused(error: StartError) -> Failure {
         | StartError::Client(_)
         | StartError::Courier(_)
         | StartError::Otlp(_) => Exit::Usage,
-        StartError::OpenStore(_) => Exit::Failed,
+        StartError::OpenStore(_) | StartError::HalfCopy(_) => Exit::Failed,
         StartError::Store(_) => Exit::Unreachable,
     };
     Failure::new(exit, error)

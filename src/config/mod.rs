@@ -24,6 +24,7 @@ mod schema;
 mod secret;
 mod server;
 mod store;
+mod streams;
 mod tenants;
 mod traces;
 mod tree;
@@ -50,6 +51,7 @@ pub use self::{
     secret::{Secret, SecretError, SecretSource},
     server::Server,
     store::{Backend, RedisStore, RedisTopology, Store},
+    streams::Streams,
     tenants::Tenant,
     traces::{Sample, Traces},
     webhooks::Webhooks,
@@ -88,6 +90,8 @@ pub struct Config {
     pub checkin: Checkin,
     /// How events reach consoles that do not read the feed.
     pub webhooks: Webhooks,
+    /// How consoles that live on Redis speak with the broker without HTTP.
+    pub streams: Streams,
     /// What is logged.
     pub log: Log,
     /// What is traced.
@@ -166,6 +170,10 @@ fn read(tree: &Table, env: &Environment, problems: &mut Problems) -> Option<Conf
     let retry = retry::read(&root, problems);
     let checkin = Checkin::read(&root.sub("checkin", problems), problems);
     let webhooks = Webhooks::read(&root.sub("webhooks", problems), problems);
+    let streams = streams::read(&root, problems);
+    if let (Some(streams), Some(store), Some(tenants)) = (&streams, &store, &tenants) {
+        streams::prove(streams, (store, tenants), &root, problems);
+    }
     let log = Log::read(&root.sub("log", problems), problems);
     let traces = Traces::read(&root.sub("traces", problems), problems);
     Some(Config {
@@ -179,6 +187,7 @@ fn read(tree: &Table, env: &Environment, problems: &mut Problems) -> Option<Conf
         retry: retry?,
         checkin: checkin?,
         webhooks: webhooks?,
+        streams: streams?,
         log: log?,
         traces: traces?,
     })

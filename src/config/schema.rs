@@ -106,6 +106,7 @@ pub(super) fn outlines() -> Vec<Outline> {
         super::retry::Retry::outline(),
         super::checkin::Checkin::outline(),
         super::webhooks::Webhooks::outline(),
+        super::streams::Streams::outline(),
         super::log::Log::outline(),
         super::traces::Traces::outline(),
     ]

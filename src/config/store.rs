@@ -48,7 +48,8 @@ pub struct RedisStore {
     pub topology: RedisTopology,
     /// An extra certificate authority.
     pub ca_file: Option<PathBuf>,
-    /// Shards of a store that is made anew.
+    /// Shards of a store that is made anew; an existing one must have as many. 0, which no configuration says, takes an
+    /// existing one as it is.
     pub shards: u32,
     /// Replicas that must have taken a write before it is acknowledged.
     pub min_replicas_to_ack: u32,

@@ -1,6 +1,6 @@
 //! Counters that the store keeps beside the records, moved in the same commit: they add up at every moment.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
 
@@ -98,6 +98,60 @@ impl fmt::Display for Counter {
     }
 }
 
+/// The text is not that of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of a counter")]
+pub struct UnknownCounter;
+
+impl FromStr for Counter {
+    type Err = UnknownCounter;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCounter> {
+        let (family, rest) = text.split_once('.').ok_or(UnknownCounter)?;
+        let read = match family {
+            "channels" => one_of(&ChannelKind::ALL, ChannelKind::as_str, rest).map(Self::Channels),
+            "pushes" => one_of(&Class::ALL, Class::as_str, rest).map(Self::Pushes),
+            "closed" => one_of(&CloseReason::LABELS, |label| label, rest).map(Self::Closed),
+            "expiring" => rest.parse().ok().map(Self::Expiring),
+            // Ids may hold dots, what follows them does not.
+            "campaign" => rest
+                .rsplit_once('.')
+                .and_then(|(id, what)| of_campaign(id, what)),
+            _ => None,
+        };
+        read.ok_or(UnknownCounter)
+    }
+}
+
+fn one_of<T: Copy>(all: &[T], text: fn(T) -> &'static str, wanted: &str) -> Option<T> {
+    all.iter().copied().find(|one| text(*one) == wanted)
+}
+
+fn of_campaign(id: &str, what: &str) -> Option<Counter> {
+    let id = CampaignId::new(id).ok()?;
+    if let Some(bucket) = what.strip_prefix("delay_") {
+        return Some(Counter::Delay(id, DelayBucket(bucket.parse().ok()?)));
+    }
+    if let Some((wave, state)) = what.strip_prefix("wave").and_then(|w| w.split_once('_')) {
+        return Some(Counter::Wave(id, wave.parse().ok()?, target_state(state)?));
+    }
+    Some(Counter::Campaign(id, target_state(what)?))
+}
+
+fn target_state(text: &str) -> Option<TargetState> {
+    const PLAIN: [TargetState; 7] = [
+        TargetState::Waiting,
+        TargetState::Open,
+        TargetState::Held,
+        TargetState::Awaiting,
+        TargetState::Blocked,
+        TargetState::Targets,
+        TargetState::Attempts,
+    ];
+    let closed = || one_of(&CloseReason::LABELS, |label| label, text).map(TargetState::Closed);
+    one_of(&PLAIN, |state| state.as_str(), text).or_else(closed)
+}
+
 /// Movements of counters, each name at most once, none zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moves(Vec<(Counter, i64)>);
@@ -132,6 +186,35 @@ impl Moves {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_counter_is_read_from_its_name() {
+        let id = || CampaignId::new("renew.7_x").unwrap();
+        let counters = [
+            Counter::Channels(ChannelKind::Dead),
+            Counter::Pushes(Class::Bulk),
+            Counter::Closed("checked_in"),
+            Counter::Expiring("2026-12-01".parse().unwrap()),
+            Counter::Campaign(id(), TargetState::Targets),
+            Counter::Campaign(id(), TargetState::Closed("accepted")),
+            Counter::Wave(id(), 12, TargetState::Closed("checked_in")),
+            Counter::Delay(id(), DelayBucket(31)),
+        ];
+        for counter in counters {
+            assert_eq!(counter.to_string().parse(), Ok(counter));
+        }
+        for unknown in [
+            "",
+            "x",
+            "closed.x",
+            "campaign.c",
+            "campaign.c.x",
+            "pushes.",
+            "campaign.c.wave_open",
+        ] {
+            assert_eq!(unknown.parse::<Counter>(), Err(UnknownCounter), "{unknown}");
+        }
+    }
 
     #[test]
     fn moves_that_cancel_out_vanish() {

@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::id::{DeviceId, TenantId};
 
+/// The type of [`gap`], which is in no feed.
+pub const GAP: &str = "feed.gap";
+
 /// The types of events, as consoles see them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
@@ -181,4 +184,15 @@ impl Serialize for Data<'_> {
         }
         map.end()
     }
+}
+
+/// Tells a reader that events were trimmed before it read them: it must look at the devices anew.
+#[must_use]
+pub fn gap(tenant: &TenantId, now: Timestamp) -> Value {
+    json!({
+        "type": GAP,
+        "time": now.to_string(),
+        "tenant": tenant,
+        "data": { "resync": format!("/v1/tenants/{tenant}/devices") },
+    })
 }

@@ -40,7 +40,8 @@ pub enum Put {
     Conflict(Option<Document>),
 }
 
-/// Reads and writes documents by name. Names are 1 to 512 bytes of printable ASCII; a prefix ends in `/`.
+/// Reads and writes documents by name. Names are 1 to 512 bytes of printable ASCII; a prefix ends in `/` or is
+/// empty.
 #[async_trait]
 pub trait Documents: Send + Sync {
     /// The document of this name.

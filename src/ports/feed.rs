@@ -1,7 +1,7 @@
 //! The event feed of a tenant: an outbox, written in the commits that make its events true.
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::watch;
 
 use super::error::StoreError;
@@ -18,6 +18,29 @@ pub struct Entry {
     pub id: Cursor,
     /// [`Event::to_json`] as text.
     pub json: Bytes,
+}
+
+impl Entry {
+    /// Writes the event as it is kept, with its `id` in front.
+    pub fn write(&self, text: &mut BytesMut) {
+        let id = serde_json::Value::from(self.id.0.as_str());
+        let rest = self.json.strip_prefix(b"{").unwrap_or(&self.json);
+        text.put_slice(format!("{{\"id\":{id},").as_bytes());
+        text.put_slice(rest);
+    }
+
+    /// The event's type.
+    #[must_use]
+    pub fn kind(&self) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Typed {
+            #[serde(rename = "type")]
+            kind: String,
+        }
+        serde_json::from_slice::<Typed>(&self.json)
+            .ok()
+            .map(|typed| typed.kind)
+    }
 }
 
 /// Why a feed cannot be read from a cursor.

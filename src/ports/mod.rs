@@ -12,6 +12,7 @@ pub mod lists;
 pub mod queues;
 pub mod records;
 pub mod shares;
+pub mod streams;
 pub mod tally;
 pub mod webhooks;
 pub mod wns;

@@ -21,6 +21,12 @@ pub trait Tally: Send + Sync {
         prefix: &str,
     ) -> Result<BTreeMap<String, i64>, StoreError>;
 
+    /// Every tenant that has ever had a counter or an event, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreError>;
+
     /// Forgets the counters of a tenant whose name begins with `prefix` (a deleted campaign's).
     ///
     /// # Errors

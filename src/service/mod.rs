@@ -4,6 +4,8 @@ pub mod apps;
 pub mod campaign;
 pub mod channels;
 pub mod check_ins;
+pub mod command;
+pub mod copy;
 pub mod desk;
 pub mod devices;
 pub mod edit;

@@ -48,6 +48,21 @@ pub enum Wished {
     Refused(OpenError),
 }
 
+impl Wished {
+    /// Why nothing was opened, if so.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        match self {
+            Self::Open { .. } => None,
+            Self::Unknown => {
+                let why = "nobody has named this device; register_unknown=true makes it";
+                Some(why.to_owned())
+            }
+            Self::Refused(error) => Some(error.to_string()),
+        }
+    }
+}
+
 /// Opens or joins the pushes of devices; one answer for each, in order. What is sent for a device that comes with a trace
 /// belongs to it.
 ///

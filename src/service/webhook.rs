@@ -27,7 +27,7 @@ use crate::{
     telemetry::Telemetry,
 };
 
-use progress::{PROGRESS_TTL, progress_document};
+pub(crate) use progress::{PROGRESS_TTL, progress_document};
 pub use run::Delivering;
 
 /// Prefix of the documents of all webhooks.

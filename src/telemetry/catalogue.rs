@@ -12,8 +12,8 @@ use crate::domain::{
 use super::{
     family::{Label, Values, metrics},
     labels::{
-        ActorKind, CampaignPhase, DeliveryResult, ExportResult, Horizon, PauseReason, PushState,
-        ResultClass, StoreFault, StoreOperation, TargetPhase, TokenResult,
+        ActorKind, CampaignPhase, DeliveryResult, ExportResult, Horizon, MessageResult,
+        PauseReason, PushState, ResultClass, StoreFault, StoreOperation, TargetPhase, TokenResult,
     },
 };
 
@@ -66,6 +66,9 @@ const DELIVERY: Label = closed("result", || {
     texts(DeliveryResult::ALL, DeliveryResult::as_str)
 });
 const EXPORT: Label = closed("result", || texts(ExportResult::ALL, ExportResult::as_str));
+const MESSAGE: Label = closed("result", || {
+    texts(MessageResult::ALL, MessageResult::as_str)
+});
 
 const fn bounded(name: &'static str, words: &'static str) -> Label {
     Label {
@@ -148,6 +151,12 @@ metrics! {
         webhook_deliveries: IntCounter = "reveille_webhook_deliveries_total", [TENANT, DELIVERY];
         /// Age of the oldest event that the tenant's webhooks have not taken yet; 0 if they have all.
         webhook_lag: Gauge = "reveille_webhook_lag_seconds", [TENANT];
+        /// Messages of inboxes, by what became of them.
+        inbox_messages: IntCounter = "reveille_inbox_messages_total", [TENANT, MESSAGE];
+        /// Age of the oldest message that the tenant's inbox holds; 0 if it is empty.
+        inbox_lag: Gauge = "reveille_inbox_lag_seconds", [TENANT];
+        /// Events written to outboxes.
+        outbox_events: IntCounter = "reveille_outbox_events_total", [TENANT];
         /// Requests that the message API has answered.
         http_requests: IntCounter = "reveille_http_requests_total", [METHOD, ROUTE, CODE];
         /// Time from the head of a request to the end of its answer.

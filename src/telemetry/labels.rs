@@ -134,6 +134,8 @@ label! {
         Query = "query",
         /// The event feed.
         Feed = "feed",
+        /// Inboxes and outboxes.
+        Streams = "streams",
     }
 }
 
@@ -174,6 +176,16 @@ label! {
         Inbox = "inbox",
         /// Counts what gauges show.
         Sampler = "sampler",
+    }
+}
+
+label! {
+    /// What became of a message of an inbox.
+    pub enum MessageResult {
+        /// What it asks for is durable.
+        Done = "done",
+        /// It was put to the dead letters.
+        Refused = "refused",
     }
 }
 

@@ -37,8 +37,8 @@ pub use self::{
     failure_log::{FailureLog, Summary, Verdict},
     handles::{ActorMetrics, AppMetrics, TenantMetrics},
     labels::{
-        ActorKind, CampaignPhase, DeliveryResult, ExportResult, Horizon, PauseReason, PushState,
-        ResultClass, StoreFault, StoreOperation, TargetPhase, TokenResult,
+        ActorKind, CampaignPhase, DeliveryResult, ExportResult, Horizon, MessageResult,
+        PauseReason, PushState, ResultClass, StoreFault, StoreOperation, TargetPhase, TokenResult,
     },
     logging::{LogError, LogOptions, init},
     panics::install_panic_hook,

@@ -171,6 +171,10 @@ impl Tally for TestStore {
         self.well()?.counters(tenant, prefix).await
     }
 
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreError> {
+        self.well()?.tenants().await
+    }
+
     async fn drop_counters(&self, tenant: &TenantId, prefix: &str) -> Result<(), StoreError> {
         self.well()?.drop_counters(tenant, prefix).await
     }

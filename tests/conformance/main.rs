@@ -149,6 +149,7 @@ macro_rules! suite {
             );
             cases!($backend, tally:
                 counters_are_read_by_prefix
+                tenants_are_known_by_their_counters_and_events
                 concurrent_moves_add_up
                 what_moves_together_is_seen_together
                 dropped_counters_are_forgotten_by_prefix

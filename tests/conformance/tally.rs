@@ -51,6 +51,22 @@ pub(crate) async fn counters_are_read_by_prefix(b: &mut dyn Backend) {
     assert_eq!(nonzero(&store, "nobody", "").await, of(&[]));
 }
 
+pub(crate) async fn tenants_are_known_by_their_counters_and_events(b: &mut dyn Backend) {
+    let store = b.store();
+    assert_eq!(store.tenants().await.unwrap(), []);
+    for name in ["fabrikam", "contoso", "a"] {
+        let mut key = key("a");
+        key.tenant = tenant(name);
+        let moving = create(&key, 1).moving(Counter::Channels(ChannelKind::Live), 1);
+        apply(&store, vec![moving]).await;
+    }
+    let told = event(&key("x"), 1);
+    store.append(&tenant("told"), vec![told]).await.unwrap();
+
+    let named = ["a", "contoso", "fabrikam", "told"].map(tenant);
+    assert_eq!(store.tenants().await.unwrap(), named);
+}
+
 pub(crate) async fn concurrent_moves_add_up(b: &mut dyn Backend) {
     let store = b.store();
     let live = Counter::Channels(ChannelKind::Live);

@@ -14,12 +14,14 @@
 #![allow(unreachable_pub, reason = "nobody else uses a test")]
 
 mod cluster;
+mod copy;
 mod cost;
 mod failures;
 mod histories;
 mod opening;
 mod rig;
 mod sentinel;
+mod streams;
 
 #[path = "../conformance/items.rs"]
 #[expect(dead_code, reason = "shared with the conformance suite")]

@@ -594,6 +594,13 @@ impl Tally for MemoryStore {
         Ok(found.map(|((_, name), n)| (name.clone(), *n)).collect())
     }
 
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreError> {
+        let inner = self.inner();
+        let named = inner.counters.keys().map(|(tenant, _)| tenant.clone());
+        let found: std::collections::BTreeSet<TenantId> = named.collect();
+        Ok(found.into_iter().collect())
+    }
+
     async fn drop_counters(&self, _: &TenantId, _: &str) -> Result<(), StoreError> {
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The tally port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
@@ -25,6 +25,14 @@ impl Tally for EmbeddedStore {
         let from_prefix = counters.range(prefix.to_owned()..);
         let under = from_prefix.take_while(|(name, _)| name.starts_with(prefix));
         Ok(under.map(|(name, value)| (name.clone(), *value)).collect())
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreError> {
+        self.shared.side()?;
+        let state = self.shared.state();
+        let named = state.counters.keys().chain(state.feeds.keys());
+        let found: BTreeSet<TenantId> = named.cloned().collect();
+        Ok(found.into_iter().collect())
     }
 
     async fn drop_counters(&self, tenant: &TenantId, prefix: &str) -> Result<(), StoreError> {

@@ -171,6 +171,11 @@ impl Client {
         held.map(|(place, _)| place).collect()
     }
 
+    /// The server that holds a place.
+    pub(super) fn address_of(&self, place: usize) -> Address {
+        self.routes.load()[place].address.clone()
+    }
+
     /// Sets of shards that are on one server for sure: all of them, or in a cluster each by itself.
     pub(super) fn gates(&self) -> usize {
         if self.dialer.is_cluster() {

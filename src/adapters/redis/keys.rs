@@ -21,9 +21,12 @@ pub const SHARDS_MAX: usize = 128;
 /// Tag of what belongs to no shard.
 const CONTROL_TAG: &str = "ctl";
 
-/// Names keys. Places `0..shards` are the shards, place `shards` is the control slot.
+/// Names keys. Places `0..shards` are the shards, place `shards` is the control slot, and then come the tenants that have
+/// streams.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
+    prefix: String,
+    shards: usize,
     bases: Vec<String>,
     slots: Vec<u16>,
 }
@@ -32,13 +35,27 @@ impl Keys {
     pub(super) fn new(prefix: &str, shards: usize) -> Self {
         let mut tags: Vec<String> = (0..shards).map(|i| tag(i, shards)).collect();
         tags.push(CONTROL_TAG.to_owned());
-        Self {
-            bases: tags
-                .iter()
-                .map(|tag| format!("{prefix}:{{{tag}}}:"))
-                .collect(),
-            slots: tags.iter().map(|tag| slot(tag)).collect(),
+        let mut keys = Self {
+            prefix: prefix.to_owned(),
+            shards,
+            bases: Vec::new(),
+            slots: Vec::new(),
+        };
+        tags.iter().for_each(|tag| keys.add(tag));
+        keys
+    }
+
+    fn add(&mut self, tag: &str) {
+        self.bases.push(format!("{}:{{{tag}}}:", self.prefix));
+        self.slots.push(slot(tag));
+    }
+
+    /// Adds places for the streams of tenants, whose tags everybody can write down: `t:contoso`.
+    pub(super) fn with_streams(mut self, tenants: &[TenantId]) -> Self {
+        for tenant in tenants {
+            self.add(&format!("t:{tenant}"));
         }
+        self
     }
 
     /// The key of the store's own description, which is found before the number of shards is known.
@@ -47,12 +64,22 @@ impl Keys {
     }
 
     pub(super) fn shards(&self) -> usize {
-        self.bases.len() - 1
+        self.shards
     }
 
     /// The place of what belongs to no shard.
     pub(super) fn control(&self) -> usize {
         self.shards()
+    }
+
+    /// The place of the streams of the tenant named `at`-th.
+    pub(super) fn stream_place(&self, at: usize) -> usize {
+        self.shards + 1 + at
+    }
+
+    /// A stream of a tenant: `inbox`, `dead`, `outbox`; and `outbox-place`, which is a text.
+    pub(super) fn stream(&self, place: usize, name: &str) -> String {
+        self.own(place, name)
     }
 
     pub(super) fn slots(&self) -> &[u16] {

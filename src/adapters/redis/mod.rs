@@ -30,6 +30,7 @@ mod replicas;
 mod script;
 mod shares;
 mod step;
+mod streams;
 mod tables;
 mod tally;
 mod tick;
@@ -133,6 +134,7 @@ struct Core {
     heard: watch::Sender<usize>,
     epoch: tick::Epoch,
     warnings: probe::Warnings,
+    waiters: streams::Waiters,
     closed: AtomicBool,
 }
 
@@ -147,7 +149,8 @@ impl RedisStore {
             return Err(ConnectError::Options(objection.to_owned()));
         }
         let (shards, store_id) = open_store(&options).await?;
-        let client = Client::start(&options, Keys::new(&options.prefix, shards)).await?;
+        let keys = Keys::new(&options.prefix, shards).with_streams(&options.streams);
+        let client = Client::start(&options, keys).await?;
         client.connected(START_PATIENCE).await?;
         probe::refuse_unfit(&client).await?;
         let gates = client.gates();
@@ -163,6 +166,7 @@ impl RedisStore {
             heard: watch::Sender::new(0),
             epoch: tick::Epoch::default(),
             warnings: probe::Warnings::default(),
+            waiters: streams::Waiters::default(),
             closed: AtomicBool::new(false),
             options,
         });
@@ -180,7 +184,14 @@ impl RedisStore {
 impl RedisStore {
     /// Waits until nothing that is announced goes unheard.
     async fn listening(&self) -> Result<(), StoreError> {
-        let servers = self.core.client.holders().len();
+        let client = &self.core.client;
+        let shards = self.core.shards();
+        let announces = |node| client.places_of(node).iter().any(|place| *place < shards);
+        let servers = client
+            .holders()
+            .iter()
+            .filter(|node| announces(node))
+            .count();
         let mut heard = self.core.heard.subscribe();
         let all = heard.wait_for(|heard| *heard >= servers);
         match tokio::time::timeout(START_PATIENCE, all).await {

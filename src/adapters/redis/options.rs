@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use secrecy::SecretString;
 
 use super::keys::SHARDS_MAX;
-use crate::ports::{clock::Clock, queues::LEASE};
+use crate::{
+    domain::id::TenantId,
+    ports::{clock::Clock, queues::LEASE},
+};
 
 /// Shards of a store that says nothing else.
 pub const SHARDS_DEFAULT: usize = 64;
@@ -86,6 +89,8 @@ pub struct RedisOptions {
     /// Number of shards, 1 to 128, of a store that does not exist yet; an existing one must have just as many. `None`
     /// takes what there is, or 64.
     pub shards: Option<usize>,
+    /// Tenants that have streams.
+    pub streams: Vec<TenantId>,
     /// Replicas that must have a commit before it is acknowledged.
     pub min_replicas_to_ack: u32,
     /// Longest wait for an answer or for a connection.
@@ -114,6 +119,7 @@ impl RedisOptions {
             database: 0,
             prefix: "rv".to_owned(),
             shards: None,
+            streams: Vec::new(),
             min_replicas_to_ack: 0,
             timeout: Duration::from_secs(2),
             lease: LEASE,

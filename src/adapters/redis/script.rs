@@ -95,5 +95,9 @@ scripts! {
     LEASE_HOLD = [" flags=allow-oom", "lease_hold.lua"];
     LEASE_RELEASE = [" flags=allow-oom", "lease_release.lua"];
     SHARE = [" flags=allow-oom", "share.lua"];
+    INBOX_RECEIVE = [" flags=allow-oom", "inbox.lua", "inbox_receive.lua"];
+    INBOX_TAKE_OVER = [" flags=allow-oom", "inbox.lua", "inbox_take_over.lua"];
+    INBOX_SETTLE = [" flags=allow-oom", "inbox_settle.lua"];
+    OUTBOX_PUBLISH = ["", "outbox_publish.lua"];
     STORE_OPEN = ["", "store_open.lua"];
 }

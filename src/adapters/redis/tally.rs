@@ -1,12 +1,13 @@
 //! Counters: a hash of each tenant in every shard, moved by commits, summed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use super::{
-    RedisStore,
+    Core, RedisStore,
+    errors::damaged,
     many::Reading,
     script::{DROP_COUNTERS, ScriptCall},
 };
@@ -17,6 +18,9 @@ use crate::{
 
 /// More than a hash of counters has places, so that one call sees all of it at one moment.
 const WHOLE_HASH: &[u8] = b"16777216";
+
+/// Keys looked at by one command.
+const SCANNED: u32 = 1_000;
 
 #[async_trait]
 impl Tally for RedisStore {
@@ -41,6 +45,26 @@ impl Tally for RedisStore {
             *sums.entry(name).or_default() += count;
         }
         Ok(sums)
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreError> {
+        self.core.open()?;
+        let mut found = BTreeSet::new();
+        for shard in 0..self.core.shards() {
+            named_by_counters(&self.core, shard, &mut found).await?;
+        }
+        let reading = Reading {
+            name: "HKEYS",
+            rest: &[],
+        };
+        let keys = self
+            .core
+            .everywhere(|shard| self.core.keys().own(shard, "feed"));
+        let fed: Vec<Vec<String>> = self.core.read_many(keys, &reading).await?;
+        found.extend(fed.into_iter().flatten());
+        let named = found.iter().map(|name| TenantId::new(name));
+        let named: Result<_, _> = named.collect();
+        named.map_err(|_| damaged("the name of a tenant"))
     }
 
     async fn drop_counters(&self, tenant: &TenantId, prefix: &str) -> Result<(), StoreError> {
@@ -68,4 +92,33 @@ fn escaped(text: &str) -> String {
         pattern.push(c);
     }
     pattern
+}
+
+/// Finds the tenants that have counters in a shard, by looking through all keys of its server: slow, and seldom asked.
+async fn named_by_counters(
+    core: &Core,
+    shard: usize,
+    found: &mut BTreeSet<String>,
+) -> Result<(), StoreError> {
+    let prefix = core.keys().own(shard, "ctr:");
+    let pattern = format!("{}*", escaped(&prefix));
+    let mut cursor = 0_u64;
+    loop {
+        let mut command = redis::cmd("SCAN");
+        command
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(&pattern)
+            .arg("COUNT")
+            .arg(SCANNED);
+        let answer = core.client.run(shard, command).await?;
+        let (next, keys): (u64, Vec<String>) =
+            redis::from_redis_value(answer).map_err(|_| damaged("a scan of keys"))?;
+        let names = keys.iter().filter_map(|key| key.strip_prefix(&prefix));
+        found.extend(names.map(ToOwned::to_owned));
+        cursor = next;
+        if cursor == 0 {
+            return Ok(());
+        }
+    }
 }

@@ -28,6 +28,22 @@ fn an_unknown_key_is_named_with_its_line_and_the_one_that_was_meant() {
     );
 }
 
+#[test]
+fn streams_need_redis_and_tenants_that_are_there() {
+    assert_eq!(
+        message("[streams]\ntenants = [\"contoso\"]"),
+        "reveille.toml:6: streams.tenants: the embedded store has no streams; write store.kind = \"redis\" or take the tenants out"
+    );
+    let redis = "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1\"\n[streams]\n";
+    let told = message(&format!("{redis}tenants = [\"nobody\"]"));
+    assert!(
+        told.contains("no tenant nobody is in this configuration"),
+        "{told}"
+    );
+    let told = message(&format!("{redis}tenants = [\"contoso\", \"contoso\"]"));
+    assert!(told.contains("contoso comes twice"), "{told}");
+}
+
 const WRONG_VALUES: &[(&str, &str)] = &[
     (
         "wns.request_timeout = 15",

@@ -20,6 +20,7 @@ fn the_example_loads_and_shows_the_defaults() {
     assert_eq!(example.retry, default.retry);
     assert_eq!(example.checkin, default.checkin);
     assert_eq!(example.webhooks, default.webhooks);
+    assert_eq!(example.streams, default.streams);
     assert_eq!(example.log, default.log);
     assert_eq!(example.apps[0].pace, default.apps[0].pace);
 }

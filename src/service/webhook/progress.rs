@@ -17,9 +17,9 @@ use crate::{
 
 /// Progress is kept for so long after it was last written. Documents that end by themselves announce no change: otherwise
 /// every delivery would wake whoever waits for one.
-pub(super) const PROGRESS_TTL: Duration = Duration::from_secs(400 * 24 * 3_600);
+pub(crate) const PROGRESS_TTL: Duration = Duration::from_secs(400 * 24 * 3_600);
 
-pub(super) fn progress_document(tenant: &TenantId, id: &WebhookId) -> String {
+pub(crate) fn progress_document(tenant: &TenantId, id: &WebhookId) -> String {
     format!("webhook-progress/{tenant}/{id}")
 }
 

@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    domain::webhook::{Receipt, Webhook, message_id, sign},
+    domain::{
+        event,
+        id::TenantId,
+        webhook::{Receipt, Webhook, message_id, sign},
+    },
     ports::{
         feed::Entry,
         webhooks::{Courier, Delivery},
@@ -51,17 +55,12 @@ impl Waiting {
     }
 
     /// Tells the endpoint that events were trimmed before they could be delivered.
-    pub(super) fn gap(tenant: &str, now: Timestamp) -> Self {
-        let body = json!({
-            "type": "feed.gap",
-            "time": now.to_string(),
-            "timestamp": now.to_string(),
-            "tenant": tenant,
-            "data": { "resync": format!("/v1/tenants/{tenant}/devices") },
-        });
+    pub(super) fn gap(tenant: &TenantId, now: Timestamp) -> Self {
+        let mut body = event::gap(tenant, now);
+        body["timestamp"] = now.to_string().into();
         Self {
             device: None,
-            kind: "feed.gap".to_owned(),
+            kind: event::GAP.to_owned(),
             time: Some(now),
             digest_of: Bytes::from(body.to_string()),
             body,

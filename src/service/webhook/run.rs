@@ -169,7 +169,7 @@ impl Delivering {
         let mut waiting: VecDeque<Waiting> = events.filter(|e| webhook.wants(e.kind())).collect();
         if std::mem::take(&mut self.lost) {
             let now = self.desk.clock.now();
-            waiting.push_front(Waiting::gap(self.tenant.as_str(), now));
+            waiting.push_front(Waiting::gap(&self.tenant, now));
         }
         self.page = Some(Page {
             version,

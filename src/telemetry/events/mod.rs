@@ -4,6 +4,7 @@ mod actor;
 mod api;
 mod app;
 mod attempt;
+mod inbox;
 mod process;
 mod store;
 mod tenant;

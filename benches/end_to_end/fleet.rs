@@ -1,0 +1,56 @@
+//! A million devices in one broker: how fast they are registered and their pushes opened, what they weigh, and how long a
+//! broker that was killed takes until it serves again.
+
+use std::{path::Path, time::Instant};
+
+use crate::{Broker, Options, sink::Sink};
+
+/// Lines in one request.
+const PIECE_LINES: usize = 100_000;
+/// So slow that hardly a push leaves while they are opened.
+const PACE: u32 = 1;
+
+/// Prints a table of rates, memory and times.
+pub(crate) async fn measure(options: &Options, sink: &Sink, dir: &Path, devices: usize) {
+    let broker = Broker::start(options, sink, dir, PACE).await;
+    let pieces: Vec<String> = (0..devices)
+        .step_by(PIECE_LINES)
+        .map(|from| lines(sink, from..devices.min(from + PIECE_LINES)))
+        .collect();
+    let register = timed(&broker, "channels", &pieces, devices).await;
+    let registered = broker.resident_mb();
+    let open = timed(&broker, "pushes?priority=bulk", &pieces, devices).await;
+    let opened = broker.resident_mb();
+    // Dropping it is a kill -9.
+    drop(broker);
+    let began = Instant::now();
+    let broker = Broker::start(options, sink, dir, PACE).await;
+    let ready = began.elapsed();
+    println!("\n| {devices} devices | |\n|---|---|");
+    println!("| registered | {register:.0}/s, {registered:.0} MB resident |");
+    println!("| pushes opened | {open:.0}/s, {opened:.0} MB resident |");
+    println!(
+        "| killed and started again | ready after {:.1} s, {:.0} MB resident |",
+        ready.as_secs_f64(),
+        broker.resident_mb()
+    );
+}
+
+/// A line serves both requests: a push does not look at the URI.
+fn lines(sink: &Sink, devices: std::ops::Range<usize>) -> String {
+    devices
+        .map(|n| {
+            let uri = sink.channel(n);
+            format!("{{\"device\":\"device-{n:07}\",\"uri\":\"{uri}\"}}\n")
+        })
+        .collect()
+}
+
+async fn timed(broker: &Broker, path: &str, pieces: &[String], devices: usize) -> f64 {
+    let began = Instant::now();
+    for piece in pieces {
+        let path = format!("/v1/tenants/bench/{path}");
+        broker.post(&path, piece.clone()).await;
+    }
+    devices as f64 / began.elapsed().as_secs_f64()
+}

@@ -1,0 +1,25 @@
+-- What the scripts of the inbox share.
+
+-- A list of names and values as a table.
+local function fields(list)
+  local found = {}
+  for i = 1, #list, 2 do found[list[i]] = list[i + 1] end
+  return found
+end
+
+-- Entries as {id, command or nil, body or nil, bytes of the body, deliveries}; bodies are cut.
+local function messages(entries, longest, deliveries)
+  local found = {}
+  for _, entry in ipairs(entries) do
+    local has = fields(entry[2])
+    local command, body = has['command'], has['body']
+    found[#found + 1] = {
+      entry[1],
+      command and string.sub(command, 1, 64) or false,
+      body and string.sub(body, 1, tonumber(longest)) or false,
+      body and #body or 0,
+      deliveries(entry[1]),
+    }
+  end
+  return found
+end

@@ -1,0 +1,167 @@
+//! Copies that are interrupted, and targets that hold something already. That a fleet arrives whole is tested with a broker.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use reveille::{
+    adapters::redis::RedisOptions,
+    domain::{
+        ask::{Class, Goal},
+        id::{DeviceId, TenantId},
+        wns::channel_uri::{ChannelUri, HostPolicy},
+    },
+    ports::{Store, documents::Precondition, feed::After},
+    service::{
+        channels,
+        copy::{CopyError, Copying, Step, UNFINISHED},
+        pushes::{self, Wish},
+    },
+};
+use tokio::sync::Notify;
+
+use crate::{items::*, redis_server::RedisServer, rig::*, streams::desk};
+
+const DEVICES: usize = 300;
+
+/// A store beside others on one server.
+async fn store(server: &RedisServer, prefix: &str, shards: usize) -> Arc<dyn Store> {
+    open(RedisOptions {
+        prefix: prefix.to_owned(),
+        shards: Some(shards),
+        ..single(server)
+    })
+    .await
+}
+
+/// Registers devices of a tenant and opens pushes for them.
+async fn populate(store: &Arc<dyn Store>, tenant: &TenantId, count: usize) {
+    let desk = desk(store.clone());
+    let devices: Vec<DeviceId> = (0..count)
+        .map(|at| DeviceId::new(&format!("d{at}")).unwrap())
+        .collect();
+    let reports = devices.iter().map(|device| {
+        let uri = format!("https://db5p.notify.windows.com/?token=AwYAAAB{device}");
+        let uri = ChannelUri::parse(&uri, &HostPolicy::default()).unwrap();
+        (device.clone(), uri)
+    });
+    channels::register(&desk, tenant, reports.collect())
+        .await
+        .unwrap();
+    let wish = Wish {
+        class: Class::Normal,
+        goal: Goal::Accepted,
+        deadline: now() + SignedDuration::from_hours(1),
+        reason: None,
+        register_unknown: false,
+    };
+    pushes::open(&desk, tenant, &wish, devices).await.unwrap();
+}
+
+fn copying(source: &Arc<dyn Store>, target: &Arc<dyn Store>) -> Copying {
+    Copying {
+        source: source.clone(),
+        target: target.clone(),
+        name: "the source".to_owned(),
+        add: false,
+        told: Box::new(|_| ()),
+    }
+}
+
+/// Copies until a step, and breaks off there.
+async fn interrupted(mut copying: Copying, at: fn(Step) -> bool) {
+    let reached = Arc::new(Notify::new());
+    let noting = reached.clone();
+    copying.told = Box::new(move |step| {
+        if at(step) {
+            noting.notify_one();
+        }
+    });
+    tokio::select! {
+        biased;
+        () = reached.notified() => {}
+        ended = copying.run() => panic!("it was not interrupted: {ended:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_copy_is_finished_by_repeating_it_and_has_nothing_twice() {
+    let server = RedisServer::start(&[]);
+    let (source, target) = (store(&server, "a", 4).await, store(&server, "b", 16).await);
+    populate(&source, &contoso(), DEVICES).await;
+
+    interrupted(copying(&source, &target), |step| {
+        matches!(step, Step::Devices(_))
+    })
+    .await;
+    assert!(target.get(UNFINISHED).await.unwrap().is_some());
+    interrupted(copying(&source, &target), |step| {
+        matches!(step, Step::Events(_))
+    })
+    .await;
+    let sums = copying(&source, &target).run().await.unwrap();
+
+    let sums = &sums.tenants[&contoso()];
+    assert_eq!((sums.devices, sums.pushes_open), (300, 300));
+    assert_eq!(sums.events, 300);
+    assert_eq!(target.get(UNFINISHED).await.unwrap(), None);
+    let due = target.ready().await.unwrap();
+    assert_eq!(due.len(), 1, "{due:?}");
+    let (events, _) = target
+        .events(&contoso(), &After::Oldest, 1_024)
+        .await
+        .unwrap();
+    assert_eq!(events.len(), DEVICES);
+}
+
+#[tokio::test]
+async fn a_target_that_differs_in_the_end_is_told_and_stays_unfinished() {
+    let server = RedisServer::start(&[]);
+    let (source, target) = (store(&server, "a", 4).await, store(&server, "b", 16).await);
+    populate(&source, &contoso(), 10).await;
+    interrupted(copying(&source, &target), |step| {
+        matches!(step, Step::Devices(_))
+    })
+    .await;
+    // Somebody writes to the target meanwhile.
+    populate(&target, &contoso(), 11).await;
+
+    let refused = copying(&source, &target).run().await.unwrap_err();
+
+    assert!(matches!(&refused, CopyError::Differs(_)), "{refused}");
+    assert!(target.get(UNFINISHED).await.unwrap().is_some());
+    let half = copying(&target, &store(&server, "c", 4).await).run().await;
+    assert!(matches!(half, Err(CopyError::HalfSource(_))), "{half:?}");
+    let mut other = copying(&source, &target);
+    other.name = "another".to_owned();
+    let told = other.run().await;
+    assert!(matches!(told, Err(CopyError::OtherCopy(_))), "{told:?}");
+}
+
+#[tokio::test]
+async fn tenants_are_added_to_a_store_only_where_that_is_asked_for_and_never_merged() {
+    let server = RedisServer::start(&[]);
+    let (source, target) = (store(&server, "a", 4).await, store(&server, "b", 16).await);
+    populate(&source, &contoso(), 10).await;
+    populate(&target, &tenant("fabrikam"), 5).await;
+    let decision = "app/shared";
+    for (store, text) in [(&source, "old"), (&target, "new")] {
+        let any = Precondition::Any;
+        store.put(decision, text.into(), any, None).await.unwrap();
+    }
+
+    let refused = copying(&source, &target).run().await.unwrap_err();
+    assert!(matches!(&refused, CopyError::NotEmpty { .. }), "{refused}");
+    let adding = || Copying {
+        add: true,
+        ..copying(&source, &target)
+    };
+    let sums = adding().run().await.unwrap();
+    let again = adding().run().await.unwrap_err();
+
+    assert_eq!(sums.tenants[&contoso()].devices, 10);
+    assert_eq!(again, CopyError::TenantThere(contoso()));
+    let kept = target.get(decision).await.unwrap().unwrap();
+    assert_eq!(kept.bytes, "new", "what the target knew of apps stands");
+    let both = [contoso(), tenant("fabrikam")];
+    assert_eq!(target.tenants().await.unwrap(), both);
+}

@@ -1,0 +1,493 @@
+//! The inbox and the outbox: consoles add commands with plain `XADD`, brokers come and go, and nothing is lost or reordered.
+
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
+
+use reveille::{
+    actors::supervise::{Exit, Watch},
+    adapters::{
+        clock::SystemClock,
+        redis::{RedisOptions, RedisStore},
+    },
+    domain::{
+        channel::ChannelKind, id::DeviceId, record::DeviceRecord, schedule::Rules,
+        wns::channel_uri::HostPolicy,
+    },
+    inbox::{Inbox, Parts, Settings},
+    ports::{Store, feed::After},
+    service::{command::push::Lifetimes, desk::Desk, devices},
+    telemetry::{ActorKind, Telemetry},
+};
+use serde_json::Value;
+use tokio::{sync::oneshot, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{items::*, redis_cluster::RedisCluster, redis_server::RedisServer, rig::*};
+
+const INBOX: &str = "rv:{t:contoso}:inbox";
+const DEAD: &str = "rv:{t:contoso}:dead";
+const OUTBOX: &str = "rv:{t:contoso}:outbox";
+const SECRET: &str = "AwYAAABsecretsecret";
+
+struct NoDeaths;
+
+impl Watch for NoDeaths {
+    fn exited(&self, _: ActorKind, exit: Exit, _: u32, _: Duration) {
+        panic!("the inbox ended: {exit:?}");
+    }
+    fn gave_up(&self, _: ActorKind, _: u32) {}
+}
+
+enum End {
+    Drain,
+    Kill,
+}
+
+/// The streams' part of a broker, on a thread with a store of its own.
+struct Broker {
+    end: Option<oneshot::Sender<End>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Broker {
+    fn start(name: &str, options: &RedisOptions) -> Self {
+        let (end, ended) = oneshot::channel();
+        let (name, mut options) = (name.to_owned(), options.clone());
+        options.streams = vec![contoso()];
+        let thread = std::thread::spawn(move || {
+            actix_rt::System::new().block_on(run(name, options, ended));
+        });
+        Self {
+            end: Some(end),
+            thread: Some(thread),
+        }
+    }
+
+    fn end(&mut self, how: End) {
+        self.end.take().unwrap().send(how).ok().unwrap();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+pub fn desk(store: Arc<dyn Store>) -> Desk {
+    Desk {
+        store,
+        clock: Arc::new(SystemClock),
+        rules: Arc::new(Rules::default()),
+        telemetry: Telemetry::new(Duration::from_secs(60)),
+    }
+}
+
+async fn run(name: String, options: RedisOptions, ended: oneshot::Receiver<End>) {
+    let store = RedisStore::connect(options).await.unwrap();
+    let settings = Settings {
+        broker: name,
+        tenants: vec![contoso()],
+        outbox: true,
+        message_bytes_max: 2_048,
+        dead_letters_max: 100,
+        outbox_length_max: 1_000,
+        lifetimes: Lifetimes {
+            default: Duration::from_secs(3_600),
+            max: Duration::from_secs(86_400),
+        },
+        lease: Duration::from_secs(2),
+    };
+    let parts = Parts {
+        streams: store.clone(),
+        desk: desk(store),
+        hosts: HostPolicy::default(),
+        settings: Arc::new(settings),
+        stop: CancellationToken::new(),
+    };
+    let metrics = parts.desk.telemetry.actor(ActorKind::Inbox, Instant::now());
+    let running = Inbox::new(parts, metrics).start(Arc::new(NoDeaths));
+    if let Ok(End::Drain) = ended.await {
+        running.drain(Duration::from_secs(10)).await;
+    }
+}
+
+fn add(server: &RedisServer, command: &str, body: &str) -> String {
+    server.ask(&["XADD", INBOX, "*", "command", command, "body", body])
+}
+
+fn uri(token: &str) -> String {
+    format!("https://db5p.notify.windows.com/?token={SECRET}{token}")
+}
+
+fn register(server: &RedisServer, device: &str, token: &str) -> String {
+    let uri = uri(token);
+    let body = format!(r#"{{"device":"{device}","uri":"{uri}"}}"#);
+    add(server, "register", &body)
+}
+
+fn length(server: &RedisServer, stream: &str) -> u64 {
+    server.ask(&["XLEN", stream])
+}
+
+async fn until_empty(server: &RedisServer) {
+    eventually("the inbox is empty", async || {
+        server
+            .try_ask::<u64>(&["XLEN", INBOX])
+            .is_ok_and(|n| n == 0)
+    })
+    .await;
+}
+
+async fn device(store: &Arc<dyn Store>, id: &str) -> Option<DeviceRecord> {
+    let id = DeviceId::new(id).unwrap();
+    devices::get(&desk(store.clone()), &contoso(), &id)
+        .await
+        .unwrap()
+}
+
+/// Fields of the entries of a stream, oldest first.
+fn entries(server: &RedisServer, stream: &str) -> Vec<std::collections::HashMap<String, String>> {
+    let entries: Vec<(String, std::collections::HashMap<String, String>)> =
+        server.ask(&["XRANGE", stream, "-", "+"]);
+    entries.into_iter().map(|(_, fields)| fields).collect()
+}
+
+fn reason_of(server: &RedisServer, id: &str) -> String {
+    let dead = entries(server, DEAD);
+    let letter = dead.iter().find(|letter| letter["id"] == id);
+    letter.unwrap_or_else(|| panic!("{id} is not dead: {dead:?}"))["reason"].clone()
+}
+
+#[tokio::test]
+async fn commands_of_a_stream_do_what_they_do_over_http() {
+    let server = RedisServer::start(&[]);
+    let store = open(single(&server)).await;
+    // Added before any broker knew of the inbox.
+    register(&server, "d1", "one");
+    register(&server, "d2", "two");
+    let _broker = Broker::start("a", &single(&server));
+
+    add(
+        &server,
+        "push",
+        r#"{"devices":["d1","d2"],"reason":"renew","priority":"urgent","goal":"check_in"}"#,
+    );
+    until_empty(&server).await;
+
+    let record = device(&store, "d2").await.unwrap();
+    assert_eq!(record.channel.as_ref().unwrap().uri.expose(), uri("two"));
+    assert_eq!(record.push.as_ref().unwrap().asks.len(), 1);
+
+    add(&server, "check_in", r#"{"device":"d2"}"#);
+    until_empty(&server).await;
+
+    assert!(device(&store, "d2").await.unwrap().push.is_none());
+    assert!(device(&store, "d1").await.unwrap().push.is_some());
+    assert_eq!(length(&server, DEAD), 0);
+    let pending: (u64, redis::Value, redis::Value, redis::Value) =
+        server.ask(&["XPENDING", INBOX, "reveille"]);
+    assert_eq!(pending.0, 0, "what is done is acknowledged");
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_taken_becomes_a_dead_letter_with_the_reason_and_stops_no_other() {
+    let server = RedisServer::start(&[]);
+    let store = open(single(&server)).await;
+    let long = format!(r#"{{"devices":["{}"]}}"#, "d".repeat(3_000));
+    let cases = [
+        (vec!["body", "{}"], "the field command is missing"),
+        (vec!["command", "push"], "the field body is missing"),
+        (
+            vec!["command", "erase", "body", "{}"],
+            "the command is none of register, push and check_in",
+        ),
+        (
+            vec!["command", "push", "body", "{"],
+            "not JSON: EOF while parsing an object at column 1",
+        ),
+        (
+            vec!["command", "push", "body", r#"{"devices":[]}"#],
+            "/devices: devices is empty",
+        ),
+        (
+            vec!["command", "push", "body", r#"{"devices":["d 1","d2"]}"#],
+            "/devices/0: ",
+        ),
+        (
+            vec![
+                "command",
+                "push",
+                "body",
+                r#"{"devices":["d1"],"expires_in":"90d"}"#,
+            ],
+            "/expires_in: expires_in is above 0s and at most 1d",
+        ),
+        (
+            vec!["command", "push", "body", &long],
+            "the body is longer than 2048 bytes",
+        ),
+        (
+            vec![
+                "command",
+                "push",
+                "body",
+                r#"{"devices":["nobody","good"]}"#,
+            ],
+            "1 of 2 devices have no push: nobody: nobody has named this device",
+        ),
+        (
+            vec!["command", "check_in", "body", r#"{"device":"nobody"}"#],
+            "nobody has named this device, and the check-in brings no channel",
+        ),
+    ];
+    register(&server, "good", "one");
+    let ids: Vec<String> = cases
+        .iter()
+        .map(|(fields, _)| {
+            let mut command = vec!["XADD", INBOX, "*"];
+            command.extend(fields);
+            server.ask(&command)
+        })
+        .collect();
+    let foreign = format!(r#"{{"device":"d1","uri":"https://evil.example/?token={SECRET}"}}"#);
+    let foreign = add(&server, "register", &foreign);
+    register(&server, "last", "two");
+
+    let _broker = Broker::start("a", &single(&server));
+    until_empty(&server).await;
+
+    for ((_, wanted), id) in cases.iter().zip(&ids) {
+        let reason = reason_of(&server, id);
+        assert!(reason.starts_with(wanted), "{reason}, not {wanted}");
+    }
+    let reason = reason_of(&server, &foreign);
+    assert!(
+        reason.starts_with("/uri: ") && !reason.contains(SECRET),
+        "{reason}"
+    );
+    let dead = entries(&server, DEAD);
+    assert!(dead.iter().all(|letter| letter["body"].len() <= 2_048));
+    assert!(device(&store, "last").await.unwrap().channel.is_some());
+    assert!(device(&store, "good").await.unwrap().push.is_some());
+}
+
+#[tokio::test]
+async fn what_was_given_to_a_broker_that_died_is_taken_over() {
+    let server = RedisServer::start(&[]);
+    let store = open(single(&server)).await;
+    register(&server, "d1", "one");
+    let _made: String = server.ask(&["XGROUP", "CREATE", INBOX, "reveille", "0"]);
+    let _given: redis::Value = server.ask(&[
+        "XREADGROUP",
+        "GROUP",
+        "reveille",
+        "dead",
+        "COUNT",
+        "10",
+        "STREAMS",
+        INBOX,
+        ">",
+    ]);
+
+    let _broker = Broker::start("a", &single(&server));
+    until_empty(&server).await;
+
+    assert!(device(&store, "d1").await.unwrap().channel.is_some());
+}
+
+#[tokio::test]
+async fn a_message_that_no_broker_survives_is_given_up_after_some_deliveries() {
+    let server = RedisServer::start(&[]);
+    let _store = open(single(&server)).await;
+    let id = register(&server, "d1", "one");
+    let _made: String = server.ask(&["XGROUP", "CREATE", INBOX, "reveille", "0"]);
+    for _ in 0..16 {
+        let _given: redis::Value = server.ask(&[
+            "XREADGROUP",
+            "GROUP",
+            "reveille",
+            "dead",
+            "STREAMS",
+            INBOX,
+            ">",
+        ]);
+        let _again: redis::Value = server.ask(&[
+            "XREADGROUP",
+            "GROUP",
+            "reveille",
+            "dead",
+            "STREAMS",
+            INBOX,
+            "0",
+        ]);
+    }
+
+    let _broker = Broker::start("a", &single(&server));
+    until_empty(&server).await;
+
+    assert!(reason_of(&server, &id).starts_with("given to brokers "));
+}
+
+#[tokio::test]
+async fn brokers_that_are_killed_lose_and_reorder_nothing() {
+    let server = RedisServer::durable();
+    let options = single(&server);
+    let store = open(options.clone()).await;
+    let mut first = Broker::start("first", &options);
+    let _second = Broker::start("second", &options);
+
+    for round in 0..6 {
+        for device in 0..50 {
+            register(&server, &format!("d{device}"), &format!("round{round}"));
+        }
+        if round % 2 == 1 {
+            first.end(End::Kill);
+            first = Broker::start(&format!("after-{round}"), &options);
+        }
+    }
+    until_empty(&server).await;
+
+    for at in 0..50 {
+        let record = device(&store, &format!("d{at}")).await.unwrap();
+        assert_eq!(record.channel_kind(), ChannelKind::Live);
+        assert_eq!(record.channel.unwrap().uri.expose(), uri("round5"), "d{at}");
+    }
+    assert_eq!(length(&server, DEAD), 0);
+    first.end(End::Drain);
+}
+
+#[tokio::test]
+async fn a_redis_that_was_away_is_read_on_where_it_was() {
+    let mut server = RedisServer::durable();
+    let store = open(single(&server)).await;
+    let _broker = Broker::start("a", &single(&server));
+    register(&server, "d1", "one");
+    until_empty(&server).await;
+
+    server.kill();
+    server.run();
+    register(&server, "d2", "two");
+    until_empty(&server).await;
+
+    eventually("the store answers", async || store.probe().await.is_ok()).await;
+    assert!(device(&store, "d1").await.is_some() && device(&store, "d2").await.is_some());
+}
+
+#[tokio::test]
+async fn a_broker_that_stops_in_order_keeps_nobody_waiting() {
+    let server = RedisServer::start(&[]);
+    let options = single(&server);
+    let _store = open(options.clone()).await;
+    let mut first = Broker::start("first", &options);
+    register(&server, "d1", "one");
+    until_empty(&server).await;
+
+    first.end(End::Drain);
+
+    for stream in ["inbox", "outbox"] {
+        let key = server.ask::<Vec<String>>(&["KEYS", &format!("rv:*:lease:{stream}/contoso")]);
+        let until: u64 = server.ask(&["HGET", &key[0], "until"]);
+        assert_eq!(until, 0, "{stream}");
+    }
+}
+
+#[tokio::test]
+async fn the_outbox_has_every_event_once_and_in_order_whoever_writes_it() {
+    let server = RedisServer::start(&[]);
+    let options = single(&server);
+    let store = open(options.clone()).await;
+    let mut broker = Broker::start("a", &options);
+    let place = "rv:{t:contoso}:outbox-place";
+    eventually("the outbox has a place", async || {
+        server.ask::<u64>(&["EXISTS", place]) == 1
+    })
+    .await;
+
+    for round in 0..4 {
+        for at in 0..20 {
+            register(&server, &format!("d{at}"), &format!("round{round}"));
+        }
+        broker.end(if round % 2 == 0 {
+            End::Kill
+        } else {
+            End::Drain
+        });
+        broker = Broker::start(&format!("b{round}"), &options);
+    }
+    until_empty(&server).await;
+    eventually("all events are out", async || length(&server, OUTBOX) >= 80).await;
+
+    let (feed, _) = store
+        .events(&contoso(), &After::Oldest, 1_024)
+        .await
+        .unwrap();
+    let ids: Vec<String> = feed.iter().map(|entry| entry.id.0.clone()).collect();
+    let written = entries(&server, OUTBOX);
+    let read: Vec<Value> = written
+        .iter()
+        .map(|entry| serde_json::from_str(&entry["event"]).unwrap())
+        .collect();
+    assert_eq!((feed.len(), read.len()), (80, 80));
+    // Ids of one read from the beginning; those of the outbox were read in pieces, so devices may interleave differently.
+    assert_eq!(read.last().unwrap()["id"], ids.last().unwrap().as_str());
+    for at in 0..20 {
+        let of_device = |events: &[Value]| {
+            let name = format!("d{at}");
+            let about = events
+                .iter()
+                .filter(|e| e["data"]["device"] == name.as_str());
+            about.map(|e| e["time"].clone()).collect::<Vec<Value>>()
+        };
+        let fed: Vec<Value> = feed
+            .iter()
+            .map(|entry| serde_json::from_slice(&entry.json).unwrap())
+            .collect();
+        assert_eq!(of_device(&read), of_device(&fed), "d{at}");
+    }
+    assert!(written.iter().all(|e| e["type"] == "channel.registered"));
+}
+
+#[tokio::test]
+async fn an_outbox_that_has_missed_events_says_so_and_goes_on() {
+    let server = RedisServer::start(&[]);
+    let options = single(&server);
+    let store = open(options.clone()).await;
+    let keys = keys(3);
+    let told = keys.iter().map(|key| create(key, 1).saying(event(key, 1)));
+    apply(&store, told.collect()).await;
+    // As after a restore of another store's outbox.
+    let _put: String = server.ask(&["SET", "rv:{t:contoso}:outbox-place", "elsewhere"]);
+
+    let _broker = Broker::start("a", &options);
+    eventually("events are out", async || length(&server, OUTBOX) == 4).await;
+
+    let kinds: Vec<String> = entries(&server, OUTBOX)
+        .iter()
+        .map(|entry| entry["type"].clone())
+        .collect();
+    assert_eq!(kinds[0], "feed.gap");
+    assert!(kinds[1..].iter().all(|kind| kind != "feed.gap"));
+}
+
+#[tokio::test]
+async fn streams_are_served_on_a_cluster() {
+    let cluster = RedisCluster::start(3, 0, &[]);
+    let seeds = vec![address(cluster.masters[0].port)];
+    let options = options(reveille::adapters::redis::Arrangement::Cluster { seeds });
+    let store = open(options.clone()).await;
+    let slot: u16 = cluster.masters[0].ask(&["CLUSTER", "KEYSLOT", INBOX]);
+    let server = &cluster.masters[cluster.owner(slot)];
+    let _broker = Broker::start("a", &options);
+
+    for at in 0..60 {
+        register(server, &format!("d{at}"), "one");
+    }
+    until_empty(server).await;
+    eventually("all events are out", async || length(server, OUTBOX) == 60).await;
+
+    assert!(device(&store, "d59").await.unwrap().channel.is_some());
+}
