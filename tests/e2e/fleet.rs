@@ -20,9 +20,9 @@ use crate::rig::{Rig, TENANT, until};
 const DEVICES: u32 = 20_000;
 /// Releasing the fleet takes at least so long, so that there is a middle to pause and to die in.
 const SENDING: f64 = 15.0;
-/// Whatever a console asks of a campaign must be so within this time: a second, and a second for a machine that is busy
-/// with other tests.
-const AT_ONCE: Duration = Duration::from_secs(2);
+/// Whatever a console asks of a campaign must be so within this time: a second, and more for a broker without optimisation
+/// on a machine that is busy with other tests. What it took is printed.
+const AT_ONCE: Duration = Duration::from_secs(10);
 /// For so long nothing may be sent to call a campaign quiet.
 const QUIET: Duration = Duration::from_millis(400);
 /// Every target is released, and its first session told, within this time.
@@ -61,7 +61,7 @@ impl Console<'_> {
     async fn begins(&self, verb: &str) -> Duration {
         let (began, before) = (Instant::now(), self.rig.sandbox.ledger().requests);
         let answered = self.ask(verb).await;
-        while self.rig.sandbox.ledger().requests == before && began.elapsed() < AT_ONCE * 5 {
+        while self.rig.sandbox.ledger().requests == before && began.elapsed() < AT_ONCE * 2 {
             sleep(Duration::from_millis(5)).await;
         }
         eprintln!(
@@ -76,7 +76,7 @@ impl Console<'_> {
         let began = Instant::now();
         let answered = self.ask(verb).await;
         let (mut last, mut seen) = (Instant::now(), self.rig.sandbox.ledger().requests);
-        while last.elapsed() < QUIET && began.elapsed() < AT_ONCE * 5 {
+        while last.elapsed() < QUIET && began.elapsed() < AT_ONCE * 2 {
             let now = self.rig.sandbox.ledger().requests;
             if now != seen {
                 (last, seen) = (Instant::now(), now);
@@ -229,13 +229,11 @@ async fn a_fleet_is_woken_and_accounted_for_although_the_campaign_is_paused_and_
     let running = console.campaign().await;
     assert_adds_up(&running);
     assert_eq!(running["state"], "running");
-    let woken = rig.sandbox.ledger().devices.accepted;
-    // Those whose channel is dead and who never answer get no other.
-    assert_eq!(
-        woken + count(&running, "blocked"),
-        u64::from(fleet()),
-        "{running}"
-    );
+    // A notification went out for each, also for those whose dead channel had to be replaced first.
+    let reached = rig.sandbox.ledger().devices.reached;
+    assert_eq!(reached, u64::from(fleet()), "{running}");
+    let silent = count(&running, "awaiting") + count(&running, "blocked");
+    assert_eq!(answered() + silent, u64::from(fleet()), "{running}");
     assert!(answered() * 100 > u64::from(fleet()) * 99, "{running}");
 
     // and a cancel ends those that never answer, so that the report names every target once
