@@ -173,6 +173,7 @@ async fn report(console: &Console<'_>) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes on a busy machine; run it with --ignored"]
 async fn a_fleet_is_woken_and_accounted_for_although_the_campaign_is_paused_and_the_broker_killed()
 {
     // given a draft for the whole fleet
