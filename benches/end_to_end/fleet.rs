@@ -1,7 +1,9 @@
 //! A million devices in one broker: how fast they are registered and their pushes opened, what they weigh, and how long a
 //! broker that was killed takes until it serves again.
 
-use std::{path::Path, time::Instant};
+use std::path::Path;
+
+use tokio::time::Instant;
 
 use crate::{Broker, Options, sink::Sink};
 

@@ -54,7 +54,8 @@ async fn populate(store: &Arc<dyn Store>, tenant: &TenantId, count: usize) {
         reason: None,
         register_unknown: false,
     };
-    pushes::open(&desk, tenant, &wish, devices).await.unwrap();
+    let untraced = devices.into_iter().map(|device| (device, None)).collect();
+    pushes::open(&desk, tenant, &wish, untraced).await.unwrap();
 }
 
 fn copying(source: &Arc<dyn Store>, target: &Arc<dyn Store>) -> Copying {

@@ -82,7 +82,7 @@ impl Copying {
                 let there = self.target.get(&name).await.map_err(CopyError::target)?;
                 let equal = there.as_ref().is_some_and(|d| d.bytes == document.bytes);
                 // Where tenants are added, what the target knew stands.
-                if !equal && !(self.add && there.is_some()) {
+                if !(equal || self.add && there.is_some()) {
                     return Err(CopyError::Differs(format!("the document {name}")));
                 }
                 same += 1;
