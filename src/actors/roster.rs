@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -49,7 +49,15 @@ pub struct Seat {
 /// The tenants seen so far.
 pub struct Roster {
     apps: Vec<AppId>,
-    seats: Mutex<HashMap<TenantId, Seat>>,
+    seats: Mutex<Seats>,
+}
+
+#[derive(Default)]
+struct Seats {
+    /// Rises when something about tenants has changed.
+    edition: u64,
+    /// By tenant, with the edition in which it was looked up.
+    known: HashMap<TenantId, (Seat, u64)>,
 }
 
 impl Roster {
@@ -62,19 +70,15 @@ impl Roster {
         }
     }
 
-    /// The seat of a tenant that was looked up before.
+    /// The seat of a tenant that was looked up before, be it outdated: what was just claimed for it must go somewhere.
     #[must_use]
     pub fn seat(&self, tenant: &TenantId) -> Option<Seat> {
-        let seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        seats.get(tenant).copied()
+        self.seats().known.get(tenant).map(|(seat, _)| *seat)
     }
 
-    /// Forgets all: something about tenants has changed.
-    pub fn clear(&self) {
-        self.seats
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+    /// Something about tenants has changed: each is looked up again when it is next asked for.
+    pub fn outdate(&self) {
+        self.seats().edition += 1;
     }
 
     /// The seat of a tenant, looked up if it has to be.
@@ -86,9 +90,13 @@ impl Roster {
         directory: &dyn Directory,
         tenant: &TenantId,
     ) -> Result<Seat, StoreError> {
-        if let Some(seat) = self.seat(tenant) {
-            return Ok(seat);
-        }
+        let edition = {
+            let seats = self.seats();
+            match seats.known.get(tenant) {
+                Some((seat, edition)) if *edition == seats.edition => return Ok(*seat),
+                Some(_) | None => seats.edition,
+            }
+        };
         let membership = directory.membership(tenant).await?;
         let app = membership
             .as_ref()
@@ -97,8 +105,50 @@ impl Roster {
             app,
             share: membership.map_or(1, |m| m.share.max(1)),
         };
-        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        seats.insert(tenant.clone(), seat);
+        let known = (seat, edition);
+        self.seats().known.insert(tenant.clone(), known);
         Ok(seat)
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory in which every tenant uses the app that is set.
+    struct Everybody(Mutex<AppId>);
+
+    #[async_trait]
+    impl Directory for Everybody {
+        async fn membership(&self, _: &TenantId) -> Result<Option<Membership>, StoreError> {
+            let app = self.0.lock().unwrap().clone();
+            Ok(Some(Membership { app, share: 1 }))
+        }
+
+        async fn tenants_of(&self, _: &AppId) -> Result<Vec<TenantId>, StoreError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_outdated_seat_stands_until_it_is_looked_up_again() {
+        let apps = ["a", "b"].map(|id| AppId::new(id).unwrap());
+        let directory = Everybody(Mutex::new(apps[0].clone()));
+        let roster = Roster::new(apps.to_vec());
+        let tenant = TenantId::new("contoso").unwrap();
+        assert_eq!(roster.seat(&tenant), None);
+        let first = roster.find(&directory, &tenant).await.unwrap();
+
+        *directory.0.lock().unwrap() = apps[1].clone();
+        assert_eq!(roster.find(&directory, &tenant).await.unwrap(), first);
+        roster.outdate();
+        assert_eq!(roster.seat(&tenant), Some(first));
+        let second = roster.find(&directory, &tenant).await.unwrap();
+        assert_eq!(second.app, Some(1));
+        assert_eq!(roster.seat(&tenant), Some(second));
     }
 }

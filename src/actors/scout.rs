@@ -59,7 +59,7 @@ async fn watch(scout: Scout) {
             },
             () = sleep_until(next) => {
                 scout.metrics.progressed(Instant::now());
-                forget_old_tenants(broker, &mut documents);
+                look_tenants_up_again(broker, &mut documents);
                 look(broker).await;
                 next = Instant::now() + LOOK_INTERVAL;
             }
@@ -99,9 +99,9 @@ async fn place(broker: &Broker, tenant: &TenantId) -> Result<Option<Place>, Stor
     }))
 }
 
-fn forget_old_tenants(broker: &Broker, documents: &mut watch::Receiver<u64>) {
+fn look_tenants_up_again(broker: &Broker, documents: &mut watch::Receiver<u64>) {
     if documents.has_changed().unwrap_or(false) {
         documents.mark_unchanged();
-        broker.roster.clear();
+        broker.roster.outdate();
     }
 }
