@@ -15,13 +15,14 @@ const PACE: u32 = 1;
 /// Prints a table of rates, memory and times.
 pub(crate) async fn measure(options: &Options, sink: &Sink, dir: &Path, devices: usize) {
     let broker = Broker::start(options, sink, dir, PACE).await;
-    let pieces: Vec<String> = (0..devices)
-        .step_by(PIECE_LINES)
-        .map(|from| lines(sink, from..devices.min(from + PIECE_LINES)))
-        .collect();
-    let register = timed(&broker, "channels", &pieces, devices).await;
+    let channels = pieces(devices, |n| {
+        let uri = sink.channel(n);
+        format!("{{\"device\":\"device-{n:07}\",\"uri\":\"{uri}\"}}\n")
+    });
+    let register = timed(&broker, "channels", channels, devices).await;
     let registered = broker.resident_mb();
-    let open = timed(&broker, "pushes?priority=bulk", &pieces, devices).await;
+    let pushes = pieces(devices, |n| format!("{{\"device\":\"device-{n:07}\"}}\n"));
+    let open = timed(&broker, "pushes?priority=bulk", pushes, devices).await;
     let opened = broker.resident_mb();
     // Dropping it is a kill -9.
     drop(broker);
@@ -38,21 +39,19 @@ pub(crate) async fn measure(options: &Options, sink: &Sink, dir: &Path, devices:
     );
 }
 
-/// A line serves both requests: a push does not look at the URI.
-fn lines(sink: &Sink, devices: std::ops::Range<usize>) -> String {
-    devices
-        .map(|n| {
-            let uri = sink.channel(n);
-            format!("{{\"device\":\"device-{n:07}\",\"uri\":\"{uri}\"}}\n")
-        })
-        .collect()
+/// The bodies of the requests, made before anything is measured.
+fn pieces(devices: usize, line: impl Fn(usize) -> String) -> Vec<String> {
+    let piece = |from: usize| (from..devices.min(from + PIECE_LINES)).map(&line).collect();
+    (0..devices).step_by(PIECE_LINES).map(piece).collect()
 }
 
-async fn timed(broker: &Broker, path: &str, pieces: &[String], devices: usize) -> f64 {
+async fn timed(broker: &Broker, path: &str, pieces: Vec<String>, devices: usize) -> f64 {
     let began = Instant::now();
     for piece in pieces {
-        let path = format!("/v1/tenants/bench/{path}");
-        broker.post(&path, piece.clone()).await;
+        let report = broker
+            .post(&format!("/v1/tenants/bench/{path}"), piece)
+            .await;
+        assert_eq!(report["refused"], 0, "{path}: {report}");
     }
     devices as f64 / began.elapsed().as_secs_f64()
 }
