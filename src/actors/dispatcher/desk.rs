@@ -59,7 +59,7 @@ pub struct Permits {
 }
 
 impl Permits {
-    /// Permits for so many requests in flight, and as many claims again, or [`AROUND_MIN`], that wait before and after.
+    /// Permits for so many requests in flight, and as many claims again, or a thousand, that wait before and after.
     #[must_use]
     pub fn new(in_flight_max: usize) -> Self {
         let claims_max = in_flight_max + in_flight_max.max(AROUND_MIN);
