@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::{
     app::App,
     ready::ReadyView,
@@ -15,7 +13,8 @@ use crate::{
         wns::{payload::Payload, request::WnsPriority},
     },
     ports::{Store, clock::Clock, error::StoreError},
-    telemetry::{StoreFault, StoreOperation, Telemetry},
+    service::desk::Desk,
+    telemetry::{StoreOperation, Telemetry},
 };
 
 /// How a broker dispatches.
@@ -63,7 +62,7 @@ pub struct Broker {
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// The rules of a push's life.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     /// Through which everything is told.
     pub telemetry: Telemetry,
     /// The apps that this broker has credentials for.
@@ -79,15 +78,19 @@ pub struct Broker {
 }
 
 impl Broker {
+    /// What the use cases that change devices work with.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        Desk {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            rules: self.rules.clone(),
+            telemetry: self.telemetry.clone(),
+        }
+    }
+
     /// Tells that a call to the store failed.
     pub fn failed(&self, operation: StoreOperation, error: &StoreError) {
-        let fault = match error {
-            StoreError::Unavailable { .. } => StoreFault::Unavailable,
-            StoreError::Full { .. } => StoreFault::Full,
-            StoreError::Damaged { .. } => StoreFault::Damaged,
-            StoreError::Fenced => StoreFault::Fenced,
-        };
-        self.telemetry
-            .store_failed(operation, fault, &error.to_string(), Instant::now());
+        self.desk().failed(operation, error);
     }
 }

@@ -22,7 +22,6 @@ use crate::{
         records::{Stored, Urgency},
     },
     service::{
-        desk::Desk,
         edit::{Decision, Edit, edit},
         expiry::Reminder,
     },
@@ -113,12 +112,7 @@ async fn round(
 /// Tells once a day which channels will expire. The day is noted when all were told; a broker that takes over in between
 /// tells some a second time.
 async fn remind(broker: &Broker, reminder: &mut Option<Reminder>) -> Result<(), StoreError> {
-    let desk = Desk {
-        store: broker.store.clone(),
-        clock: broker.clock.clone(),
-        rules: Arc::new(broker.rules.clone()),
-        telemetry: broker.telemetry.clone(),
-    };
+    let desk = broker.desk();
     let today = broker
         .clock
         .now()

@@ -22,7 +22,7 @@ use crate::{
         documents::{Document, Precondition, Put},
         error::StoreError,
     },
-    service::{channels::revive, desk::Desk},
+    service::channels::revive,
     telemetry::{ActorMetrics, StoreOperation},
 };
 
@@ -137,12 +137,7 @@ async fn heal(pacer: &Pacer) -> Result<(), StoreError> {
     let Some(since) = app.healing() else {
         return Ok(());
     };
-    let desk = Desk {
-        store: broker.store.clone(),
-        clock: broker.clock.clone(),
-        rules: Arc::new(broker.rules.clone()),
-        telemetry: broker.telemetry.clone(),
-    };
+    let desk = broker.desk();
     for tenant in broker.directory.tenants_of(&app.settings.id).await? {
         revive(&desk, &tenant, since).await?;
     }

@@ -106,7 +106,7 @@ pub async fn start(
     let broker = Arc::new(Broker {
         store: deps.store,
         clock: deps.clock,
-        rules,
+        rules: Arc::new(rules),
         telemetry: deps.telemetry,
         apps,
         directory: deps.directory,

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    body::{self, Format},
+    body,
     call::{Call, ok},
-    json::{self, Time},
+    json::Time,
     page::PageBody,
     problem::{Kind, Problem, ProblemBody},
     route::{Endpoint, Entry},
@@ -316,11 +316,8 @@ pub(super) async fn resume(call: Call) -> Result<HttpResponse, Problem> {
 )]
 pub(super) async fn put_pace(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
     let app = call.app(Scope::Admin)?;
-    body::format(&call.request, &[Format::Json])?;
+    let body: PaceBody = body::json(&call, payload).await?;
     let state = &call.state;
-    let max = state.settings.body_bytes_max;
-    let whole = body::whole(&call.request, payload, &state.gate, max).await?;
-    let body: PaceBody = json::parse(&whole.bytes)?;
     let pace = prove_pace(&body)?;
     let decision = state.apps.set_pace(&app, pace).await?;
     Ok(ok(&view(&call, &app, &decision)))

@@ -9,10 +9,13 @@ use actix_web::{
     web::{Bytes, BytesMut, Payload},
 };
 use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
+    call::Call,
     gate::{Gate, Permit},
+    json,
     problem::{Kind, Problem},
 };
 
@@ -120,6 +123,18 @@ pub(super) struct Whole {
     /// The body.
     pub(super) bytes: Bytes,
     _permits: Vec<Permit>,
+}
+
+/// Takes in a call's JSON body, as long as the settings allow, and reads it.
+///
+/// # Errors
+/// As [`format`], [`whole`] and [`json::parse`].
+pub(super) async fn json<T: DeserializeOwned>(call: &Call, payload: Payload) -> Result<T, Problem> {
+    format(&call.request, &[Format::Json])?;
+    let state = &call.state;
+    let max = state.settings.body_bytes_max;
+    let whole = whole(&call.request, payload, &state.gate, max).await?;
+    json::parse(&whole.bytes)
 }
 
 /// Takes in a body of at most `max` bytes.

@@ -9,11 +9,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    body::{self, Format},
+    body,
     call::{self, Call, ok},
     campaign_body::{CampaignBody, CampaignPace, invalid},
     campaign_view::{CampaignView, DryRunView},
-    json,
     page::{self, PageBody, PageQuery},
     problem::{Kind, Problem, ProblemBody},
     report::{EntryError, Errors, Naming},
@@ -131,7 +130,7 @@ pub(super) struct CreatedCampaign {
 )]
 pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
     let tenant = call.tenant(Scope::Campaign).await?.id;
-    let body: CampaignBody = read(&call, payload).await?;
+    let body: CampaignBody = body::json(&call, payload).await?;
     let register_unknown = body.register_unknown;
     let proven = body.prove()?;
     if let Selection::LeftOf { campaign, .. } = &proven.definition.selection {
@@ -194,17 +193,6 @@ async fn add(
 
 /// Why a device is no target.
 pub(super) const UNKNOWN: &str = "there is no such device; register_unknown=true takes it";
-
-async fn read<T: for<'a> serde::Deserialize<'a>>(
-    call: &Call,
-    payload: Payload,
-) -> Result<T, Problem> {
-    body::format(&call.request, &[Format::Json])?;
-    let state = &call.state;
-    let max = state.settings.body_bytes_max;
-    let whole = body::whole(&call.request, payload, &state.gate, max).await?;
-    json::parse(&whole.bytes)
-}
 
 /// Shows a campaign: its state, counts that add up, attempts, percentiles.
 #[utoipa::path(
@@ -287,7 +275,7 @@ pub(super) async fn cancel(call: Call) -> Result<HttpResponse, Problem> {
 )]
 pub(super) async fn put_pace(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
     let (tenant, id) = named(&call, Scope::Campaign).await?;
-    let pace: CampaignPace = read(&call, payload).await?;
+    let pace: CampaignPace = body::json(&call, payload).await?;
     let campaign = call.state.campaigns.set_pace(&tenant, &id, pace.into());
     let campaign = campaign.await?;
     Ok(ok(&view(&call, &tenant, campaign).await?))

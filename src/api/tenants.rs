@@ -12,9 +12,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    body::{self, Format},
+    body,
     call::{self, Call, ok},
-    json,
     page::{self, PageBody, PageQuery},
     problem::{Kind, Problem, ProblemBody},
     route::{Endpoint, Entry},
@@ -144,11 +143,8 @@ pub(super) struct TenantBody {
 pub(super) async fn put(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
     call.may(Scope::Admin)?;
     let id: TenantId = call.named("tenant")?;
-    body::format(&call.request, &[Format::Json])?;
+    let body: TenantBody = body::json(&call, payload).await?;
     let state = &call.state;
-    let max = state.settings.body_bytes_max;
-    let whole = body::whole(&call.request, payload, &state.gate, max).await?;
-    let body: TenantBody = json::parse(&whole.bytes)?;
     let old = state.tenants.find(&id).await?;
     if old
         .as_ref()

@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    body::{self, Format},
+    body,
     call::{self, Call, ok},
-    json,
     page::PageBody,
     problem::{Kind, Problem, ProblemBody},
     route::{Endpoint, Entry},
@@ -167,14 +166,6 @@ async fn named(call: &Call, scope: Scope) -> Result<(TenantId, WebhookId), Probl
     Ok((tenant.id, call.named("webhook")?))
 }
 
-async fn read<T: for<'a> Deserialize<'a>>(call: &Call, payload: Payload) -> Result<T, Problem> {
-    body::format(&call.request, &[Format::Json])?;
-    let state = &call.state;
-    let max = state.settings.body_bytes_max;
-    let whole = body::whole(&call.request, payload, &state.gate, max).await?;
-    json::parse(&whole.bytes)
-}
-
 /// Lists the webhooks of a tenant.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant}/webhooks", tag = "webhooks", operation_id = "list_webhooks",
@@ -204,7 +195,7 @@ pub(super) async fn list(call: Call) -> Result<HttpResponse, Problem> {
 )]
 pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
     let tenant = call.tenant(Scope::Admin).await?.id;
-    let body: WebhookBody = read(&call, payload).await?;
+    let body: WebhookBody = body::json(&call, payload).await?;
     let webhooks = &call.state.webhooks;
     let webhook = webhooks.create(&tenant, body.into()).await?;
     let standing = webhooks.get(&tenant, &webhook.id).await?;
@@ -241,7 +232,7 @@ pub(super) async fn get(call: Call) -> Result<HttpResponse, Problem> {
 )]
 pub(super) async fn put(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
     let (tenant, id) = named(&call, Scope::Admin).await?;
-    let body: WebhookBody = read(&call, payload).await?;
+    let body: WebhookBody = body::json(&call, payload).await?;
     let webhooks = &call.state.webhooks;
     webhooks.set(&tenant, &id, body.into()).await?;
     let standing = webhooks.get(&tenant, &id).await?;
@@ -297,7 +288,7 @@ pub(super) struct ReplayBody {
 )]
 pub(super) async fn replay(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
     let (tenant, id) = named(&call, Scope::Admin).await?;
-    let body: ReplayBody = read(&call, payload).await?;
+    let body: ReplayBody = body::json(&call, payload).await?;
     let after = match body.after.as_str() {
         "oldest" => After::Oldest,
         "newest" => After::Newest,
