@@ -77,7 +77,8 @@ pub trait Queues: Send + Sync {
     async fn ready(&self) -> Result<Vec<Ready>, StoreError>;
 
     /// Takes entries that are due by the store's clock, earliest first in each queue, under a lease of [`LEASE`] each. An
-    /// entry whose lease has ended is due again. No entry is held by two callers at once by the store's clock.
+    /// entry whose lease has ended is due again. No entry is held by two callers at once by the store's clock. May come
+    /// back short of a limit while others claim from the same queue: what is left is ready still.
     ///
     /// # Errors
     /// [`StoreError`]; entries may have been taken and will be due again when their lease ends.
