@@ -238,13 +238,7 @@ async fn put(pacer: &Pacer, state: &AppState, kept: Option<&Document>) -> Result
 }
 
 fn event(app: &App, state: &AppState, (kind, time): (EventKind, Timestamp)) -> Event {
-    let event = Event {
-        kind,
-        time,
-        device: None,
-        data: serde_json::Map::new(),
-    };
-    let mut event = event.with("app", app.settings.id.as_str());
+    let mut event = Event::new(kind, time).with("app", app.settings.id.as_str());
     if let Some(throttle) = &state.throttle {
         event = event.with("throttled_until", throttle.until.to_string());
     }

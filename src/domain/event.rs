@@ -1,7 +1,9 @@
 //! What the broker tells consoles: typed events, written to the feed in the commit that makes them true.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::id::{DeviceId, TenantId};
@@ -104,85 +106,124 @@ pub struct Event {
     pub time: Timestamp,
     /// The device it is about, if it is about one.
     pub device: Option<DeviceId>,
-    /// What there is to say, without secrets and channel URIs.
-    pub data: Map<String, Value>,
+    /// What there is to say.
+    pub data: EventData,
+}
+
+/// What an event has to say beside the device, without secrets and channel URIs: the members of a JSON object in the order in which they were
+/// added. Kept as text, since an event is made for every push and read again by nobody in this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventData(String);
+
+impl EventData {
+    /// Takes the text of a JSON object that was [kept](EventData::to_object_text) before; none if it has no braces.
+    #[must_use]
+    pub fn from_object_text(text: &str) -> Option<Self> {
+        let members = text.strip_prefix('{')?.strip_suffix('}')?;
+        Some(Self(members.to_owned()))
+    }
+
+    /// The text of the JSON object.
+    #[must_use]
+    pub fn to_object_text(&self) -> String {
+        format!("{{{}}}", self.0)
+    }
+
+    fn add(&mut self, name: &str, value: &impl Serialize) {
+        const JSON: &str = "texts, numbers and lists of them have a form in JSON";
+        if !self.0.is_empty() {
+            self.0.push(',');
+        }
+        self.0.push_str(&serde_json::to_string(name).expect(JSON));
+        self.0.push(':');
+        self.0.push_str(&serde_json::to_string(value).expect(JSON));
+    }
 }
 
 impl Event {
+    /// An event about no device.
+    #[must_use]
+    pub fn new(kind: EventKind, time: Timestamp) -> Self {
+        Self {
+            kind,
+            time,
+            device: None,
+            data: EventData::default(),
+        }
+    }
+
     /// An event about a device.
     #[must_use]
     pub fn of_device(kind: EventKind, time: Timestamp, device: &DeviceId) -> Self {
         let device = Some(device.clone());
         Self {
-            kind,
-            time,
             device,
-            data: Map::new(),
+            ..Self::new(kind, time)
         }
     }
 
-    /// Adds one field of data.
+    /// Adds one member of data; each name once, and never `device`.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.data.insert(name.to_owned(), value.into());
+    pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
+        self.data.add(name, &value);
         self
     }
 
-    /// The event as the JSON object that the feed keeps: all but its `id`, which is its place in the feed.
+    /// Adds all of `data`.
     #[must_use]
-    pub fn to_json(&self, tenant: &TenantId) -> Value {
-        json!(Kept {
-            event: self,
-            tenant
-        })
+    pub fn with_all(self, data: &Map<String, Value>) -> Self {
+        data.iter()
+            .fold(self, |event, (name, value)| event.with(name, value))
     }
 
-    /// The same as text, names in the same order.
+    /// The text of the JSON object that the feed keeps: all but the event's `id`, which is its place in the feed.
     #[must_use]
     pub fn to_json_text(&self, tenant: &TenantId) -> String {
-        let kept = Kept {
-            event: self,
+        let about = About {
+            kind: self.kind.as_str(),
+            time: self.time,
+            device: self.device.as_ref().map(DeviceId::as_str),
             tenant,
         };
-        serde_json::to_string(&kept).expect("texts, numbers and lists of them have a form in JSON")
+        about.to_json_text(&self.data)
     }
 }
 
-/// An event as the feed keeps it. Names are in alphabetical order, as in a [`Map`].
-struct Kept<'a> {
-    event: &'a Event,
-    tenant: &'a TenantId,
+/// All of an event but its data; its type may be one that only a newer broker knows.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// The type.
+    pub kind: &'a str,
+    /// When.
+    pub time: Timestamp,
+    /// The device, if it is about one.
+    pub device: Option<&'a str>,
+    /// Whose feed.
+    pub tenant: &'a TenantId,
 }
 
-impl Serialize for Kept<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(4))?;
-        map.serialize_entry("data", &Data(self.event))?;
-        map.serialize_entry("tenant", self.tenant.as_str())?;
-        map.serialize_entry("time", &format_args!("{}", self.event.time))?;
-        map.serialize_entry("type", self.event.kind.as_str())?;
-        map.end()
-    }
-}
-
-/// What there is to say, the device among it.
-struct Data<'a>(&'a Event);
-
-impl Serialize for Data<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        const DEVICE: &str = "device";
-        let Event { device, data, .. } = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        for (name, value) in data.iter().filter(|(name, _)| name.as_str() < DEVICE) {
-            map.serialize_entry(name, value)?;
+impl About<'_> {
+    /// See [`Event::to_json_text`].
+    #[must_use]
+    pub fn to_json_text(&self, data: &EventData) -> String {
+        // Types, times and tenants have no characters that JSON escapes.
+        let mut text = String::with_capacity(data.0.len() + 192);
+        text.push_str("{\"type\":\"");
+        text.push_str(self.kind);
+        text.push_str("\",\"time\":\"");
+        write!(text, "{}", self.time).expect("a string takes everything");
+        text.push_str("\",\"tenant\":\"");
+        text.push_str(self.tenant.as_str());
+        text.push_str("\",\"data\":{");
+        if let Some(device) = self.device {
+            let device = serde_json::to_string(device).expect("a text has a form in JSON");
+            text.push_str("\"device\":");
+            text.push_str(&device);
+            text.push_str(if data.0.is_empty() { "" } else { "," });
         }
-        if let Some(device) = device {
-            map.serialize_entry(DEVICE, device.as_str())?;
-        }
-        for (name, value) in data.iter().filter(|(name, _)| name.as_str() > DEVICE) {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
+        text.push_str(&data.0);
+        text.push_str("}}");
+        text
     }
 }
 

@@ -14,6 +14,7 @@ mod settle;
 mod tests;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 pub use ask::{AskRequest, Cancel, OpenError, Opened, cancel, forget, hold, open};
 pub use channel::{Registered, register, revive};
@@ -200,11 +201,11 @@ fn end_push(step: &Step<'_>, record: &mut DeviceRecord, effects: &mut Effects) {
     let Some(last) = effects.closed.last() else {
         return;
     };
-    let asks: Vec<serde_json::Value> = effects.closed.iter().map(|c| closed_json(&c.ask)).collect();
+    let asks: Vec<ClosedView<'_>> = effects.closed.iter().map(|c| closed_view(&c.ask)).collect();
     let mut event = Event::of_device(EventKind::PushClosed, step.now, step.device)
         .with("reason", last.ask.reason.as_str())
         .with("attempts", push.attempts)
-        .with("opened_at", push.opened_at.to_string())
+        .with("opened_at", push.opened_at)
         .with("asks", asks);
     if let Some(cause) = last.ask.reason.cause() {
         event = event.with("cause", cause);
@@ -223,10 +224,21 @@ fn end_push(step: &Step<'_>, record: &mut DeviceRecord, effects: &mut Effects) {
     });
 }
 
-fn closed_json(ask: &ClosedAsk) -> serde_json::Value {
-    let source = match &ask.source {
-        Source::Direct => "direct",
-        Source::Campaign(id) => id.as_str(),
-    };
-    serde_json::json!({ "source": source, "reason": ask.reason.as_str(), "cause": ask.reason.cause() })
+/// An ended ask in an event.
+#[derive(Serialize)]
+struct ClosedView<'a> {
+    source: &'a str,
+    reason: &'static str,
+    cause: Option<&'static str>,
+}
+
+fn closed_view(ask: &ClosedAsk) -> ClosedView<'_> {
+    ClosedView {
+        source: match &ask.source {
+            Source::Direct => "direct",
+            Source::Campaign(id) => id.as_str(),
+        },
+        reason: ask.reason.as_str(),
+        cause: ask.reason.cause(),
+    }
 }

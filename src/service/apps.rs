@@ -223,13 +223,9 @@ impl Apps {
 }
 
 fn by_hand(kind: EventKind, time: Timestamp, app: &AppId) -> Event {
-    let event = Event {
-        kind,
-        time,
-        device: None,
-        data: serde_json::Map::new(),
-    };
-    event.with("app", app.as_str()).with("cause", "request")
+    Event::new(kind, time)
+        .with("app", app.as_str())
+        .with("cause", "request")
 }
 
 fn whole(tenant: &TenantId) -> Selector {

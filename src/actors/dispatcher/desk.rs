@@ -32,8 +32,8 @@ use crate::{
 
 /// Most claims committed together.
 const BATCH_MAX: usize = 256;
-/// How long a settled claim waits for others to be committed with.
-const BATCH_WAIT: Duration = Duration::from_millis(3);
+/// How long a settled claim waits for others to be committed with. Nobody waits for it, and a commit costs as much as many items.
+const BATCH_WAIT: Duration = Duration::from_millis(10);
 /// Most commits at the same time.
 const COMMITS_MAX: usize = 4;
 /// Longest time without a turn.

@@ -1,10 +1,8 @@
 //! One frame of the log under construction: what is checked against the state as it is, and becomes true with the frame.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt::Write as _,
-};
+use std::fmt::Write as _;
 
+use hashbrown::{HashMap, HashSet};
 use tokio::time::Instant;
 
 use super::{

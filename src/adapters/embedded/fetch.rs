@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{
+    devices::Location,
     ops::{RECORD_CHECKSUM_BYTES, record_checksum},
     state::Found,
 };
@@ -13,6 +14,11 @@ use crate::{
 
 /// Up to this many records are read on the caller's thread.
 const INLINE_MAX: usize = 8;
+/// Bytes read in one go at most, unless one record is longer: what is kept of them keeps them all.
+const RUN_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes between two records at most that are read for nothing: the heads of both, and a little more.
+const GAP_BYTES_MAX: u32 = 512;
+const CHECKSUM_BYTES: u32 = RECORD_CHECKSUM_BYTES as u32;
 
 /// Reads records in order.
 pub(super) async fn fetch_all(
@@ -37,23 +43,45 @@ pub(super) async fn off_thread<T: Send + 'static>(
     })
 }
 
-/// Reads records in order on this thread.
+/// Reads records in order on this thread. Devices that came together stand together in the log, and are read together.
 pub(super) fn fetch_here(found: &[Option<Found>]) -> Result<Vec<Option<Stored>>, StoreError> {
-    let mut buffer = Vec::new();
     let mut records = Vec::with_capacity(found.len());
-    for found in found {
-        records.push(match found {
-            Some(found) => Some(fetch(found, &mut buffer)?),
-            None => None,
-        });
+    let mut rest = found;
+    while let Some(next) = rest.first() {
+        let taken = match next {
+            None => {
+                records.push(None);
+                1
+            }
+            Some(first) => fetch_run(first, rest, &mut records)?,
+        };
+        rest = &rest[taken..];
     }
     Ok(records)
 }
 
-fn fetch(found: &Found, buffer: &mut Vec<u8>) -> Result<Stored, StoreError> {
-    let (segment, at) = (&found.segment, found.location);
-    buffer.resize(RECORD_CHECKSUM_BYTES + at.length as usize, 0);
-    let read = segment.read_at(buffer, at.offset.into());
+/// Reads the records that stand close behind `first`, which is the first of `found`, in one go; tells how many.
+fn fetch_run(
+    first: &Found,
+    found: &[Option<Found>],
+    records: &mut Vec<Option<Stored>>,
+) -> Result<usize, StoreError> {
+    let (segment, begin) = (&first.segment, first.location.offset);
+    let mut end = begin;
+    let follows = |found: &Found, end: u32| {
+        let at = found.location;
+        found.segment.number == segment.number
+            && (end..=end.saturating_add(GAP_BYTES_MAX)).contains(&at.offset)
+            && (end == begin || end_of(at) - begin <= RUN_BYTES_MAX)
+    };
+    let run = found.iter().map_while(Option::as_ref).take_while(|found| {
+        let follows = follows(found, end);
+        end = if follows { end_of(found.location) } else { end };
+        follows
+    });
+    let run: Vec<&Found> = run.collect();
+    let mut buffer = vec![0; (end - begin) as usize];
+    let read = segment.read_at(&mut buffer, begin.into());
     read.map_err(|error| StoreError::Unavailable {
         detail: format!(
             "cannot read a record of segment {}: {error}",
@@ -61,17 +89,33 @@ fn fetch(found: &Found, buffer: &mut Vec<u8>) -> Result<Stored, StoreError> {
         ),
         retry_after: None,
     })?;
-    let (checksum, bytes) = buffer.split_at(RECORD_CHECKSUM_BYTES);
-    if checksum != record_checksum(bytes) {
+    let buffer = Bytes::from(buffer);
+    for found in &run {
+        records.push(Some(pick(found, &buffer, begin)?));
+    }
+    Ok(run.len())
+}
+
+fn end_of(at: Location) -> u32 {
+    at.offset + CHECKSUM_BYTES + at.length
+}
+
+/// The record in a part of the log that begins at `begin`.
+fn pick(found: &Found, part: &Bytes, begin: u32) -> Result<Stored, StoreError> {
+    let at = found.location;
+    let place = (at.offset - begin) as usize..(end_of(at) - begin) as usize;
+    let mut bytes = part.slice(place);
+    let checksum = bytes.split_to(RECORD_CHECKSUM_BYTES);
+    if *checksum != record_checksum(&bytes) {
         return Err(StoreError::Damaged {
             detail: format!(
                 "the record at byte {} of segment {}",
-                at.offset, segment.number
+                at.offset, found.segment.number
             ),
         });
     }
     Ok(Stored {
         revision: Revision(found.revision),
-        bytes: Bytes::copy_from_slice(bytes),
+        bytes,
     })
 }

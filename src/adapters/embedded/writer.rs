@@ -4,8 +4,9 @@
 //! disk. So whatever is read has been durable before, and a frame that cannot be written leaves no trace. Two changes of one
 //! device never share a frame.
 
-use std::{collections::HashSet, fs::File, sync::Arc};
+use std::{fs::File, sync::Arc};
 
+use hashbrown::HashSet;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{

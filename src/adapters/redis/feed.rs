@@ -11,7 +11,6 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
-use serde_json::{Map, Value as Json};
 use tokio::sync::watch;
 
 use super::{
@@ -22,8 +21,8 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{Event, EventKind},
-        id::{DeviceId, TenantId},
+        event::{About, Event, EventData},
+        id::TenantId,
     },
     ports::{
         error::StoreError,
@@ -269,7 +268,7 @@ pub(super) fn event_text(event: &Event) -> String {
         .device
         .as_ref()
         .map_or(NO_DEVICE, |device| device.as_str());
-    let data = Json::Object(event.data.clone());
+    let data = event.data.to_object_text();
     format!("{rest} {} {device} {data}", event.kind.as_str())
 }
 
@@ -287,20 +286,14 @@ fn event_json(text: &str, tenant: &TenantId) -> Option<Bytes> {
     let (after, nanos) = time.split_once('.').unwrap_or((time, "0"));
     let ms = stored.parse::<i128>().ok()? + after.parse::<i128>().ok()?;
     let nanos = ms * 1_000_000 + nanos.parse::<i128>().ok()?;
-    let data: Map<String, Json> = serde_json::from_str(data).ok()?;
-    let device = (device != NO_DEVICE)
-        .then(|| DeviceId::new(device))
-        .transpose()
-        .ok()?;
-    let event = Event {
-        kind: EventKind::PushClosed,
+    let about = About {
+        kind,
         time: Timestamp::from_nanosecond(nanos).ok()?,
-        device,
-        data,
+        device: (device != NO_DEVICE).then_some(device),
+        tenant,
     };
-    let mut json = event.to_json(tenant);
-    json["type"] = kind.into();
-    Some(Bytes::from(json.to_string()))
+    let data = EventData::from_object_text(data)?;
+    Some(Bytes::from(about.to_json_text(&data)))
 }
 
 fn mark(core: &Core) -> [u8; MARK_BYTES] {
@@ -358,6 +351,7 @@ fn read_cursor(core: &Core, cursor: &Cursor) -> Result<Vec<u64>, FeedError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{event::EventKind, id::DeviceId};
 
     #[test]
     fn a_kept_event_gives_the_same_json_as_the_event_itself() {

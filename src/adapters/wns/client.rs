@@ -3,16 +3,28 @@
 //! A client's connections live on the runtime that opened them, so each dispatch arbiter builds its own from here. Redirects
 //! are never followed (the token would go with them), bodies are not decompressed, cookies are not kept, and no proxy is
 //! taken from the environment behind the configuration's back.
+//!
+//! Tokens are fetched through reqwest. Notifications go through hyper's own client, which reqwest is built on: a fleet is a
+//! million equal requests, and parsing each URI twice more and passing through redirect, retry and decoder layers that are
+//! all off costs about a third of a request (`benches/README.md`).
 
 use std::{sync::Arc, time::Duration};
 
-use reqwest::{Client, NoProxy, redirect};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::{
+    client::legacy,
+    rt::{TokioExecutor, TokioTimer},
+};
+use reqwest::{NoProxy, redirect};
 use rustls::{
     ClientConfig,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, pem::PemObject},
 };
 use rustls_platform_verifier::Verifier;
+
+use super::exit::Exit;
 
 /// Pings that tell a dead HTTP/2 connection from a slow one.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -69,6 +81,9 @@ pub enum ClientError {
     /// The library refuses the configuration.
     #[error("the HTTP client cannot be built: {0}")]
     Build(reqwest::Error),
+    /// The proxy's URL is not understood.
+    #[error("the proxy's URL is not one of an http, https, socks5 or socks5h proxy")]
+    Proxy,
 }
 
 /// Builds clients that share trust and TLS sessions. Cheap to clone.
@@ -78,14 +93,8 @@ pub struct HttpClients {
     tls: ClientConfig,
 }
 
-/// Whether a client keeps connections for later requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    /// Idle connections are kept for [`HttpConfig::idle_timeout`], at most so many for each host.
-    Pooled(usize),
-    /// Each request has a connection of its own.
-    Fresh,
-}
+/// Sends notifications.
+pub(super) type PushClient = legacy::Client<Exit, Full<Bytes>>;
 
 impl HttpClients {
     /// Loads what there is to trust.
@@ -113,8 +122,9 @@ impl HttpClients {
             config: Arc::new(config),
             tls,
         };
-        // What the library thinks of the proxy is better known now than at the first push.
-        clients.client(Keep::Fresh)?;
+        // What the libraries think of the proxy is better known now than at the first push.
+        clients.for_tokens()?;
+        clients.for_pushes(0)?;
         Ok(clients)
     }
 
@@ -122,9 +132,29 @@ impl HttpClients {
         self.config.proxy.is_some()
     }
 
-    pub(super) fn client(&self, keep: Keep) -> Result<Client, ClientError> {
+    pub(super) fn request_timeout(&self) -> Duration {
+        self.config.request_timeout
+    }
+
+    /// A client whose idle connections are kept for [`HttpConfig::idle_timeout`], at most `idle_max` for each host; with 0
+    /// each request has a connection of its own.
+    pub(super) fn for_pushes(&self, idle_max: usize) -> Result<PushClient, ClientError> {
+        let exit = Exit::new(&self.config, &self.tls)?;
+        Ok(legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(self.config.idle_timeout)
+            .pool_max_idle_per_host(idle_max)
+            .http2_adaptive_window(true)
+            .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
+            .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
+            .build(exit))
+    }
+
+    /// A client for token endpoints; it keeps no connections, since a token lasts a day.
+    pub(super) fn for_tokens(&self) -> Result<reqwest::Client, ClientError> {
         let config = &self.config;
-        let mut builder = Client::builder()
+        let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
             .redirect(redirect::Policy::none())
             .referer(false)
@@ -132,14 +162,7 @@ impl HttpClients {
             .tcp_nodelay(true)
             .connect_timeout(config.connect_timeout)
             .timeout(config.request_timeout)
-            .pool_idle_timeout(config.idle_timeout)
-            .http2_adaptive_window(true)
-            .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
-            .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT);
-        builder = builder.pool_max_idle_per_host(match keep {
-            Keep::Pooled(idle_max) => idle_max,
-            Keep::Fresh => 0,
-        });
+            .pool_max_idle_per_host(0);
         if !config.http2 {
             builder = builder.http1_only();
         }

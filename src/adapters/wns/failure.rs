@@ -2,31 +2,57 @@
 
 use std::{error::Error, io};
 
+use hyper_util::client::legacy;
+
+use super::exit::Unresolved;
 use crate::domain::wns::reply::TransportFailure;
 
-/// Classifies `error`; with `proxied`, what fails before a TLS handshake is blamed on the proxy.
-pub(super) fn transport_failure(error: &reqwest::Error, proxied: bool) -> TransportFailure {
-    if error.is_dns() {
+/// What the library says of an error beside what lies behind it.
+struct Said {
+    dns: bool,
+    connect: bool,
+    timeout: bool,
+}
+
+/// Classifies a failed request for a token; with `proxied`, what fails before a TLS handshake is blamed on the proxy.
+pub(super) fn token_failure(error: &reqwest::Error, proxied: bool) -> TransportFailure {
+    let said = Said {
+        dns: error.is_dns(),
+        connect: error.is_connect(),
+        timeout: error.is_timeout(),
+    };
+    failure(error, &said, proxied)
+}
+
+/// Classifies a failed notification; with `proxied`, what fails before a TLS handshake is blamed on the proxy.
+pub(super) fn push_failure(error: &legacy::Error, proxied: bool) -> TransportFailure {
+    let said = Said {
+        dns: causes(error).any(|cause| cause.is::<Unresolved>()),
+        connect: error.is_connect(),
+        timeout: false,
+    };
+    failure(error, &said, proxied)
+}
+
+fn failure(error: &(dyn Error + 'static), said: &Said, proxied: bool) -> TransportFailure {
+    if said.dns {
         return TransportFailure::Dns;
     }
     if causes(error).any(is_tls) {
         return TransportFailure::Tls;
     }
-    if error.is_connect() {
+    if said.connect {
         return if proxied {
             TransportFailure::Proxy
         } else {
             TransportFailure::Connect
         };
     }
-    if error.is_timeout() {
+    if said.timeout {
         return TransportFailure::Timeout;
     }
-    if causes(error).any(|cause| {
-        cause
-            .downcast_ref::<hyper::Error>()
-            .is_some_and(hyper::Error::is_parse)
-    }) {
+    let mut hyper = causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+    if hyper.any(hyper::Error::is_parse) {
         return TransportFailure::Protocol;
     }
     if causes(error).any(|cause| cause.is::<hyper::Error>() || cause.is::<io::Error>()) {
@@ -35,9 +61,8 @@ pub(super) fn transport_failure(error: &reqwest::Error, proxied: bool) -> Transp
     TransportFailure::Protocol
 }
 
-fn causes<'e>(error: &'e reqwest::Error) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    let first: &'e (dyn Error + 'static) = error;
-    std::iter::successors(Some(first), |cause: &&'e (dyn Error + 'static)| {
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |cause: &&'e (dyn Error + 'static)| {
         (*cause).source()
     })
 }

@@ -1,6 +1,7 @@
 //! WNS and its token endpoints over HTTP.
 
 mod client;
+mod exit;
 mod failure;
 pub mod sender;
 pub mod token_source;

@@ -11,17 +11,20 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri,
     header::{AUTHORIZATION, CONTENT_LENGTH},
 };
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
 use jiff::Timestamp;
-use reqwest::{Body, Client, Request, Response};
-use url::Url;
 
-use super::client::{ClientError, HttpClients, Keep};
+use super::{
+    client::{ClientError, HttpClients, PushClient},
+    failure::push_failure,
+};
 use crate::{
-    adapters::wns::failure::transport_failure,
     domain::wns::{
         channel_uri::{ChannelUri, HostPolicy},
         reply::{Outcome, RawReply, Reply, Trace, TransportFailure, classify},
@@ -35,7 +38,9 @@ use crate::{
 /// a client opens one such connection a host.
 const CLIENT_STREAMS: u32 = 100;
 /// A client's connections are kept while it may need them all.
-const POOLED: Keep = Keep::Pooled(CLIENT_STREAMS as usize);
+const POOLED: usize = CLIENT_STREAMS as usize;
+/// Each request has a connection of its own.
+const FRESH: usize = 0;
 /// Most clients, and so most HTTP/2 connections a host.
 const CLIENTS_MAX: usize = 32;
 /// Most bytes of an answer's body that are read to keep its connection; WNS sends none.
@@ -48,11 +53,11 @@ pub struct WnsSender {
     constant: HeaderMap,
     /// Filled in their order, so that few connections stay busy.
     pooled: RefCell<Vec<Rc<Lane>>>,
-    fresh: Client,
+    fresh: PushClient,
 }
 
 struct Lane {
-    client: Client,
+    client: PushClient,
     in_flight: Cell<u32>,
 }
 
@@ -72,8 +77,8 @@ impl WnsSender {
                 HeaderValue::from_static(value),
             );
         }
-        let fresh = clients.client(Keep::Fresh)?;
-        let pooled = RefCell::new(vec![Lane::new(clients.client(POOLED)?)]);
+        let fresh = clients.for_pushes(FRESH)?;
+        let pooled = RefCell::new(vec![Lane::new(clients.for_pushes(POOLED)?)]);
         Ok(Self {
             clients,
             policy,
@@ -88,15 +93,14 @@ impl WnsSender {
             return Reply::Failed(TransportFailure::Protocol);
         };
         let first = self.place();
-        let failure = match first.0.client.execute(request).await {
-            Ok(response) => {
-                let raw = read(response).await;
+        let failure = match self.ask(&first.0.client, request).await {
+            Ok(raw) => {
                 // The connection goes back to its pool with the runtime's next turn; a request that starts before it does
                 // would open one more.
                 tokio::task::yield_now().await;
                 return Reply::Answered(raw);
             }
-            Err(error) => transport_failure(&error, self.clients.proxied()),
+            Err(failure) => failure,
         };
         drop(first);
         if failure != TransportFailure::Reset {
@@ -105,19 +109,38 @@ impl WnsSender {
         let Some(request) = self.request(notification) else {
             return Reply::Failed(failure);
         };
-        match self.fresh.execute(request).await {
-            Ok(response) => Reply::Answered(read(response).await),
-            Err(error) => Reply::Failed(transport_failure(&error, self.clients.proxied())),
+        match self.ask(&self.fresh, request).await {
+            Ok(raw) => Reply::Answered(raw),
+            Err(failure) => Reply::Failed(failure),
         }
     }
 
-    fn request(&self, notification: &Notification) -> Option<Request> {
-        let url = Url::parse(notification.uri.expose()).ok()?;
-        let mut request = Request::new(Method::POST, url);
+    async fn ask(
+        &self,
+        client: &PushClient,
+        request: Request<Full<Bytes>>,
+    ) -> Result<RawReply, TransportFailure> {
+        let asked = async {
+            match client.request(request).await {
+                Ok(response) => Ok(read(response).await),
+                Err(error) => Err(push_failure(&error, self.clients.proxied())),
+            }
+        };
+        tokio::time::timeout(self.clients.request_timeout(), asked)
+            .await
+            .unwrap_or(Err(TransportFailure::Timeout))
+    }
+
+    fn request(&self, notification: &Notification) -> Option<Request<Full<Bytes>>> {
+        let push = &notification.push;
+        let uri = Bytes::copy_from_slice(notification.uri.expose().as_bytes());
+        let mut request = Request::new(Full::new(push.payload.bytes().clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::from_maybe_shared(uri).ok()?;
         let headers = request.headers_mut();
         headers.clone_from(&self.constant);
         headers.insert(AUTHORIZATION, notification.bearer.header().clone());
-        for (name, value) in notification.push.varying_headers() {
+        for (name, value) in push.varying_headers() {
             // The HTTP library states the length of a body that it knows.
             if name == CONTENT_LENGTH.as_str() {
                 continue;
@@ -128,7 +151,6 @@ impl WnsSender {
             };
             headers.insert(HeaderName::from_static(name), value);
         }
-        *request.body_mut() = Some(Body::from(notification.push.payload.bytes().clone()));
         Some(request)
     }
 
@@ -142,7 +164,7 @@ impl WnsSender {
             return Place::take(lane);
         }
         if lanes.len() < CLIENTS_MAX
-            && let Ok(client) = self.clients.client(POOLED)
+            && let Ok(client) = self.clients.for_pushes(POOLED)
         {
             let lane = Lane::new(client);
             lanes.push(lane.clone());
@@ -170,7 +192,7 @@ impl Wns for WnsSender {
 }
 
 impl Lane {
-    fn new(client: Client) -> Rc<Self> {
+    fn new(client: PushClient) -> Rc<Self> {
         let in_flight = Cell::new(0);
         Rc::new(Self { client, in_flight })
     }
@@ -203,17 +225,17 @@ fn refused(uri: &ChannelUri) -> Answer {
     }
 }
 
-async fn read(mut response: Response) -> RawReply {
+async fn read(response: Response<Incoming>) -> RawReply {
     let headers = response.headers().iter();
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
     let raw = RawReply::new(response.status().as_u16(), headers);
-    if response.content_length() == Some(0) {
-        return raw;
-    }
+    let mut body = response.into_body();
     // Read to its end the connection can be used again; what is longer than any answer of WNS costs its connection.
     let mut left = DISCARD_BYTES_MAX;
-    while let Ok(Some(chunk)) = response.chunk().await {
-        match left.checked_sub(chunk.len()) {
+    while !body.is_end_stream()
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
             Some(rest) => left = rest,
             None => break,
         }

@@ -11,8 +11,8 @@ use reqwest::{Client, Response};
 use secrecy::ExposeSecret;
 
 use super::{
-    client::{ClientError, HttpClients, Keep},
-    failure::transport_failure,
+    client::{ClientError, HttpClients},
+    failure::token_failure,
 };
 use crate::{
     domain::wns::{
@@ -46,7 +46,7 @@ impl HttpTokenSource {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
         Ok(Self {
-            client: clients.client(Keep::Fresh)?,
+            client: clients.for_tokens()?,
             proxied: clients.proxied(),
             requests,
             clock,
@@ -56,7 +56,7 @@ impl HttpTokenSource {
 
     async fn ask(&self, request: &TokenRequest) -> Result<TokenReply, TokenFailure> {
         let failed =
-            |error: reqwest::Error| TokenFailure::from(transport_failure(&error, self.proxied));
+            |error: reqwest::Error| TokenFailure::from(token_failure(&error, self.proxied));
         let posted = self
             .client
             .post(request.url.as_ref())

@@ -390,11 +390,6 @@ impl News {
         let kind = EventKind::ALL
             .into_iter()
             .find(|k| k.as_str() == self.kind)?;
-        Some(Event {
-            kind,
-            time: self.time,
-            device: None,
-            data: self.data.clone(),
-        })
+        Some(Event::new(kind, self.time).with_all(&self.data))
     }
 }

@@ -142,12 +142,8 @@ fn event(entry: &Entry) -> Option<Event> {
         Some(_) => return None,
         None => None,
     };
-    Some(Event {
-        kind,
-        time,
-        device,
-        data,
-    })
+    let event = Event::new(kind, time).with_all(&data);
+    Some(Event { device, ..event })
 }
 
 fn unreadable(tenant: &TenantId) -> CopyError {

@@ -39,8 +39,7 @@ fn push_time(out: &mut String, at: Timestamp) {
 }
 
 fn push_number(out: &mut String, number: i64) {
-    // Writing to a `String` cannot fail.
-    let _ok = write!(out, "{number}");
+    out.push_str(itoa::Buffer::new().format(number));
 }
 
 fn field(out: &mut String, text: &str) {
@@ -60,6 +59,12 @@ fn number_field(out: &mut String, number: impl Into<i64>) {
 
 fn text_field(out: &mut String, text: &str) {
     out.push('|');
+    if !text
+        .bytes()
+        .any(|b| matches!(b, b'%' | b'|' | ..b' ' | b'\x7f'..))
+    {
+        return out.push_str(text);
+    }
     for c in text.chars() {
         if c == '%' || c == '|' || c.is_control() {
             for b in c.encode_utf8(&mut [0; 4]).bytes() {
