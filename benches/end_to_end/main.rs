@@ -4,8 +4,10 @@
 //! `cargo bench --bench end_to_end -- --devices 100000` (needs nginx and h2load; `--npm` also node and npm).
 
 mod fleet;
+mod latency;
 mod peers;
 mod sink;
+mod slow_wns;
 
 use std::{
     fs,
@@ -46,6 +48,9 @@ struct Options {
     /// Measure instead how a fleet of so many devices is taken in, what it weighs, and how long a restart takes.
     #[arg(long)]
     fleet: Option<usize>,
+    /// Measure instead how long urgent pushes take, and what a slow WNS costs in throughput.
+    #[arg(long)]
+    latency: bool,
     /// The program to measure; another build of it can be compared.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_reveille"))]
     broker: PathBuf,
@@ -62,6 +67,9 @@ fn main() {
 
 async fn run(options: &Options) {
     let dir = tempfile::tempdir().expect("a temporary folder");
+    if options.latency {
+        return latency::measure(options, dir.path()).await;
+    }
     let sink = Sink::start(dir.path(), options.http2).await;
     if let Some(devices) = options.fleet {
         return fleet::measure(options, &sink, dir.path(), devices).await;
@@ -129,11 +137,11 @@ impl Drop for Broker {
 }
 
 impl Broker {
-    async fn start(options: &Options, sink: &Sink, dir: &Path, pace: u32) -> Self {
-        let in_flight = options.in_flight;
+    /// Starts one on the CPU of clients, with a WNS on the other: its port and certificate, the pace, and how many in flight.
+    async fn start(options: &Options, wns: (u16, &Path), dir: &Path, limits: (u32, usize)) -> Self {
         let port = free_port();
         let config = dir.join("reveille.toml");
-        fs::write(&config, configuration(sink, dir, (port, pace), in_flight))
+        fs::write(&config, configuration(wns, dir, port, limits))
             .expect("the configuration is written");
         let process = Command::new("taskset")
             .args(["-c", CLIENT_CPU])
@@ -220,8 +228,13 @@ impl Broker {
     }
 }
 
-fn configuration(sink: &Sink, dir: &Path, (port, pace): (u16, u32), in_flight: usize) -> String {
-    let (sink_port, ca, data) = (sink.port, sink.ca.display(), dir.join("data"));
+fn configuration(
+    (sink_port, ca): (u16, &Path),
+    dir: &Path,
+    port: u16,
+    (pace, in_flight): (u32, usize),
+) -> String {
+    let (ca, data) = (ca.display(), dir.join("data"));
     format!(
         r#"
 [server]
@@ -253,7 +266,13 @@ ceiling_per_second = {pace}
 async fn one_broker(sink: &Sink, dir: &Path, round: usize, options: &Options) -> Cost {
     let dir: PathBuf = dir.join(format!("round{round}"));
     fs::create_dir(&dir).expect("a folder");
-    let broker = Broker::start(options, sink, &dir, PACE_MAX).await;
+    let broker = Broker::start(
+        options,
+        (sink.port, &sink.ca),
+        &dir,
+        (PACE_MAX, options.in_flight),
+    )
+    .await;
     let lines = |with_uri: bool| {
         let line = |n: usize| match with_uri {
             true => format!(

@@ -1,6 +1,6 @@
 //! What the broker tells consoles: typed events, written to the feed in the commit that makes them true.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,6 +10,8 @@ use super::id::{DeviceId, TenantId};
 
 /// The type of [`gap`], which is in no feed.
 pub const GAP: &str = "feed.gap";
+/// Room for the data of most events.
+const DATA_BYTES: usize = 256;
 
 /// The types of events, as consoles see them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,31 +114,42 @@ pub struct Event {
 
 /// What an event has to say beside the device, without secrets and channel URIs: the members of a JSON object in the order in which they were
 /// added. Kept as text, since an event is made for every push and read again by nobody in this process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EventData(String);
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct EventData(Vec<u8>);
 
 impl EventData {
     /// Takes the text of a JSON object that was [kept](EventData::to_object_text) before; none if it has no braces.
     #[must_use]
     pub fn from_object_text(text: &str) -> Option<Self> {
         let members = text.strip_prefix('{')?.strip_suffix('}')?;
-        Some(Self(members.to_owned()))
+        Some(Self(members.as_bytes().to_vec()))
     }
 
     /// The text of the JSON object.
     #[must_use]
     pub fn to_object_text(&self) -> String {
-        format!("{{{}}}", self.0)
+        format!("{{{}}}", self.members())
+    }
+
+    fn members(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("JSON is text")
     }
 
     fn add(&mut self, name: &str, value: &impl Serialize) {
         const JSON: &str = "texts, numbers and lists of them have a form in JSON";
-        if !self.0.is_empty() {
-            self.0.push(',');
+        match self.0.is_empty() {
+            true => self.0.reserve(DATA_BYTES),
+            false => self.0.push(b','),
         }
-        self.0.push_str(&serde_json::to_string(name).expect(JSON));
-        self.0.push(':');
-        self.0.push_str(&serde_json::to_string(value).expect(JSON));
+        serde_json::to_writer(&mut self.0, name).expect(JSON);
+        self.0.push(b':');
+        serde_json::to_writer(&mut self.0, value).expect(JSON);
+    }
+}
+
+impl fmt::Debug for EventData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_object_text())
     }
 }
 
@@ -207,7 +220,8 @@ impl About<'_> {
     #[must_use]
     pub fn to_json_text(&self, data: &EventData) -> String {
         // Types, times and tenants have no characters that JSON escapes.
-        let mut text = String::with_capacity(data.0.len() + 192);
+        let members = data.members();
+        let mut text = String::with_capacity(members.len() + 192);
         text.push_str("{\"type\":\"");
         text.push_str(self.kind);
         text.push_str("\",\"time\":\"");
@@ -219,9 +233,9 @@ impl About<'_> {
             let device = serde_json::to_string(device).expect("a text has a form in JSON");
             text.push_str("\"device\":");
             text.push_str(&device);
-            text.push_str(if data.0.is_empty() { "" } else { "," });
+            text.push_str(if members.is_empty() { "" } else { "," });
         }
-        text.push_str(&data.0);
+        text.push_str(members);
         text.push_str("}}");
         text
     }

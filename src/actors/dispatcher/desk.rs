@@ -44,6 +44,11 @@ const PLAN_GAP: Duration = Duration::from_millis(2);
 const ILL_MIN: Duration = Duration::from_millis(100);
 const ILL_MAX: Duration = Duration::from_secs(5);
 
+/// How late a turn may be before the arbiter has more to do than it can: an urgent push waits for several such turns.
+const LATE_MIN: Duration = Duration::from_millis(2);
+/// So many on the wire are always allowed, however late the turns are: the machine may be busy with something else.
+const CROWD_MIN: usize = 32;
+
 /// Claims that may wait before and after the wire at least, however few may be on it: they come and go in batches.
 const AROUND_MIN: usize = 1024;
 
@@ -87,6 +92,9 @@ pub(super) struct Desk {
     /// Whether a claim is under way.
     pub(super) claiming: Cell<bool>,
     bell: Arc<Notify>,
+    /// When somebody here rang for the next turn, and whether the last one came late.
+    rung_at: Cell<Option<Instant>>,
+    late: Cell<bool>,
     settled: RefCell<Vec<Settled>>,
     settled_since: Cell<Option<Instant>>,
     handed: RefCell<Vec<HandBack>>,
@@ -116,6 +124,8 @@ impl Desk {
             turns: Cell::new(0),
             claiming: Cell::new(false),
             bell,
+            rung_at: Cell::new(None),
+            late: Cell::new(false),
             settled: RefCell::default(),
             settled_since: Cell::new(None),
             handed: RefCell::default(),
@@ -131,6 +141,9 @@ impl Desk {
     /// Does what can be done now. Returns when to look again at the latest, if nobody rings before.
     pub(super) fn turn(self: &Rc<Self>) -> Instant {
         self.turns.set(self.turns.get().wrapping_add(1));
+        let rung_at = self.rung_at.take();
+        self.late
+            .set(rung_at.is_some_and(|at| at.elapsed() >= LATE_MIN));
         let mut next = Instant::now() + IDLE_MAX;
         let mut sooner = |at: Option<Instant>| next = at.map_or(next, |at| next.min(at));
         sooner(pump::pump(self));
@@ -144,6 +157,9 @@ impl Desk {
     }
 
     pub(super) fn ring(&self) {
+        if self.rung_at.get().is_none() {
+            self.rung_at.set(Some(Instant::now()));
+        }
         self.bell.notify_one();
     }
 
@@ -250,8 +266,18 @@ impl Desk {
         actix_rt::spawn(settle::commit(self.clone(), batch));
     }
 
+    /// Whether more on the wire would only wait for this arbiter, and urgent pushes behind it.
+    pub(super) fn crowded(&self) -> bool {
+        self.late.get() && self.on_the_wire() >= CROWD_MIN
+    }
+
+    fn on_the_wire(&self) -> usize {
+        let max = self.broker.settings.in_flight_max;
+        max.saturating_sub(self.wire.available_permits())
+    }
+
     /// Whether nothing is on the wire that could be committed together with what has come back.
     fn is_idle(&self) -> bool {
-        self.wire.available_permits() >= self.broker.settings.in_flight_max
+        self.on_the_wire() == 0
     }
 }

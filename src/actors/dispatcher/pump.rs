@@ -126,11 +126,12 @@ fn take_off(
     actix_rt::spawn(fly(desk.clone(), work, flight, seat));
 }
 
-/// The kind that is next and a permit for it: the last ones are for urgent pushes.
+/// The kind that is next and a permit for it: the last ones are for urgent pushes, and all while there are too many for this
+/// arbiter.
 fn seat(desk: &Desk, waiting: &Waiting<Work>) -> Option<(Lane, OwnedSemaphorePermit)> {
     let settings = &desk.broker.settings;
     let reserved = settings.in_flight_max * settings.urgent_percent / 100;
-    let urgent_only = desk.wire.available_permits() <= reserved;
+    let urgent_only = desk.wire.available_permits() <= reserved || desk.crowded();
     let lane = waiting.next(urgent_only)?;
     let wire = desk.wire.clone().try_acquire_owned().ok()?;
     Some((lane, wire))

@@ -14,7 +14,7 @@ use crate::{
     domain::{
         ask::CloseReason,
         event::EventKind,
-        id::DeviceKey,
+        id::{DeviceKey, TenantId},
         item::{After, Before, Item, compose},
         record::{DeviceRecord, Revision},
         transition::{Effects, Step, credit_late, review, settle},
@@ -77,14 +77,15 @@ async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<(), StoreError
         tolds.push(told);
     }
     let outcomes = broker.store.commit(items, Urgency::Settle, None).await?;
-    let mut overtaken = Vec::new();
+    let (mut overtaken, mut telling) = (Vec::new(), Telling::default());
     for ((settled, outcome), told) in batch.iter().zip(outcomes).zip(tolds) {
         match outcome {
-            Committed::Done | Committed::Listed => told.tell(broker, settled),
+            Committed::Done | Committed::Listed => telling.take(settled, told),
             Committed::Conflict(stored) => overtaken.push((settled, stored, true)),
             Committed::LeaseLost(stored) => overtaken.push((settled, stored, false)),
         }
     }
+    telling.tell(broker);
     if overtaken.is_empty() {
         return Ok(());
     }
@@ -142,9 +143,11 @@ async fn commit_overtaken(
         Decision::Commit(Some(record), effects, told)
     };
     let told = edit(&*broker.store, edits.collect(), Urgency::Settle, decide).await?;
+    let mut telling = Telling::default();
     for ((settled, _, _), told) in overtaken.iter().zip(told) {
-        told.tell(broker, settled);
+        telling.take(settled, told);
     }
+    telling.tell(broker);
     Ok(())
 }
 
@@ -165,34 +168,65 @@ fn apply(step: &Step<'_>, settled: &Settled, record: &mut DeviceRecord) -> Effec
     }
 }
 
-/// What telemetry has to count once a step is committed.
+/// What telemetry has to count once steps are committed; few different things, however many steps.
 #[derive(Debug, Default)]
 struct Told {
-    closed: Vec<CloseReason>,
-    events: Vec<EventKind>,
+    closed: Vec<(CloseReason, u64)>,
+    events: Vec<(EventKind, u64)>,
 }
 
 impl Told {
     fn of(effects: &Effects) -> Self {
-        let closed = effects.closed.iter().map(|closed| closed.ask.reason);
-        let events = effects.events.iter().map(|event| event.kind);
-        Self {
-            closed: closed.collect(),
-            events: events.collect(),
+        let mut told = Self::default();
+        for closed in &effects.closed {
+            add(&mut told.closed, closed.ask.reason, 1);
+        }
+        for event in &effects.events {
+            add(&mut told.events, event.kind, 1);
+        }
+        told
+    }
+
+    fn absorb(&mut self, other: Self) {
+        for (reason, count) in other.closed {
+            add(&mut self.closed, reason, count);
+        }
+        for (kind, count) in other.events {
+            add(&mut self.events, kind, count);
+        }
+    }
+}
+
+/// Told together: what every push does is counted once a batch.
+#[derive(Default)]
+struct Telling<'a>(Vec<(&'a TenantId, Told)>);
+
+impl<'a> Telling<'a> {
+    fn take(&mut self, settled: &'a Settled, told: Told) {
+        let tenant = &settled.claim.key.tenant;
+        match self.0.iter_mut().find(|(known, _)| *known == tenant) {
+            Some((_, sum)) => sum.absorb(told),
+            None => self.0.push((tenant, told)),
         }
     }
 
-    fn tell(self, broker: &Broker, settled: &Settled) {
-        for kind in self.events {
-            broker.telemetry.feed_written(kind, 1);
+    fn tell(self, broker: &Broker) {
+        for (tenant, told) in self.0 {
+            for (kind, count) in told.events {
+                broker.telemetry.feed_written(kind, count);
+            }
+            let tenant = broker.telemetry.tenant(tenant);
+            for (reason, count) in told.closed {
+                broker.telemetry.asks_closed(&tenant, reason, count);
+            }
         }
-        if self.closed.is_empty() {
-            return;
-        }
-        let tenant = broker.telemetry.tenant(&settled.claim.key.tenant);
-        for reason in self.closed {
-            broker.telemetry.asks_closed(&tenant, reason, 1);
-        }
+    }
+}
+
+fn add<T: PartialEq>(counts: &mut Vec<(T, u64)>, what: T, count: u64) {
+    match counts.iter_mut().find(|(known, _)| *known == what) {
+        Some((_, sum)) => *sum += count,
+        None => counts.push((what, count)),
     }
 }
 
