@@ -135,7 +135,7 @@ impl fmt::Display for Summary {
             "  {:<22}{:>10}",
             "devices that answered", ledger.devices.checked_in
         )?;
-        let devices = counted(self.devices.into(), "device");
+        let devices = counted(self.devices, "device");
         writeln!(f, "\n{devices} in {seconds:.1} s")?;
         for (words, holds) in self.checks() {
             writeln!(f, "  {} {words}", if holds { "ok  " } else { "FAIL" })?;
