@@ -7,6 +7,7 @@ mod files;
 mod inbox;
 mod listeners;
 mod outbound;
+mod settings;
 mod status;
 mod stores;
 mod traces;
@@ -22,13 +23,14 @@ use self::{
     directory::TenantDirectory,
     listeners::{Listeners, Servers},
     outbound::Outbound,
+    settings::{api_settings, configured_tenants, dispatch_settings, pfns},
     status::Standing,
     watch::Watchman,
 };
 use crate::{
     actors::{
-        self, ActorSet, Deps, DispatchSettings, Placement, WnsFactory,
-        campaign_runner::CampaignRunner, notifier::Notifier,
+        self, ActorSet, Deps, Placement, WnsFactory, campaign_runner::CampaignRunner,
+        notifier::Notifier,
     },
     adapters::{
         clock::SystemClock,
@@ -265,8 +267,7 @@ impl Ground {
             watch: self.watch.clone(),
         };
         let settings = dispatch_settings(config, &self.uri_key);
-        let rules = desk.rules.as_ref().clone();
-        Ok(actors::start(settings, rules, deps, Placement::Arbiters).await)
+        Ok(actors::start(settings, desk.rules.clone(), deps, Placement::Arbiters).await)
     }
 
     fn webhooks(&self, config: &Config) -> Webhooks {
@@ -362,23 +363,6 @@ async fn uri_key(store: &dyn Store) -> Result<Vec<u8>, StoreError> {
     }
 }
 
-fn configured_tenants(config: &Config) -> Vec<crate::service::tenants::Tenant> {
-    let tenant = |t: &crate::config::Tenant| crate::service::tenants::Tenant {
-        id: t.id.clone(),
-        app: t.app.clone(),
-        share: t.share,
-    };
-    config.tenants.iter().map(tenant).collect()
-}
-
-fn pfns(config: &Config) -> std::collections::HashMap<crate::domain::id::AppId, String> {
-    let named = config
-        .apps
-        .iter()
-        .filter_map(|app| Some((app.id.clone(), app.pfn.as_ref()?.as_str().to_owned())));
-    named.collect()
-}
-
 fn sender(outbound: &Outbound, config: &Config) -> Result<WnsFactory, StartError> {
     let (clients, hosts) = (outbound.clients.clone(), config.wns.hosts.clone());
     // Made once here, so that a configuration that the library refuses is found before anything runs.
@@ -388,42 +372,4 @@ fn sender(outbound: &Outbound, config: &Config) -> Result<WnsFactory, StartError
         let sender: Rc<dyn Wns> = Rc::new(sender.expect("the same sender was made at the start"));
         sender
     }))
-}
-
-fn dispatch_settings(config: &Config, uri_key: &[u8]) -> DispatchSettings {
-    let limits = &config.limits;
-    let broker = uuid::Uuid::new_v4().simple().to_string();
-    let mut settings = DispatchSettings::new(broker, Arc::from(uri_key));
-    settings.dispatchers = dispatchers(config);
-    settings.in_flight_max = limits.in_flight_max as usize;
-    settings.host_percent = limits.in_flight_host_percent as usize;
-    settings.urgent_percent = limits.in_flight_urgent_percent as usize;
-    settings.payload = config.wns.payload.clone();
-    settings.priority = config.wns.priority;
-    settings
-}
-
-fn api_settings(config: &Config) -> api::Settings {
-    api::Settings {
-        requests_max: config.server.requests_max as usize,
-        body_bytes_max: config.server.body_bytes_max as usize,
-        line_bytes_max: config.server.line_bytes_max as usize,
-        push_deadline: config.limits.push_deadline,
-        deadline_max: config.limits.deadline_max,
-    }
-}
-
-/// One for each core, unless the configuration says how many.
-fn dispatchers(config: &Config) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    config.limits.dispatchers.map_or_else(cores, |n| n as usize)
-}
-
-fn listening(config: &Config, connections_max: usize) -> api::server::Listening {
-    api::server::Listening {
-        workers: std::thread::available_parallelism().map_or(1, usize::from),
-        connections_max,
-        header_timeout: config.server.header_timeout,
-        drain_timeout: config.server.drain_timeout,
-    }
 }

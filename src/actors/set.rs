@@ -93,7 +93,7 @@ struct Others {
 /// Starts all actors; those that do not dispatch run on the current arbiter.
 pub async fn start(
     settings: DispatchSettings,
-    rules: Rules,
+    rules: Arc<Rules>,
     deps: Deps,
     placement: Placement,
 ) -> ActorSet {
@@ -106,7 +106,7 @@ pub async fn start(
     let broker = Arc::new(Broker {
         store: deps.store,
         clock: deps.clock,
-        rules: Arc::new(rules),
+        rules,
         telemetry: deps.telemetry,
         apps,
         directory: deps.directory,

@@ -3,7 +3,7 @@
 //! The library exports from a thread of its own that has no runtime; the request itself runs on the broker's. Whatever the
 //! collector does, nothing but that thread waits for it.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -11,11 +11,12 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{
-    ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
+    ExporterBuildError, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig,
 };
+use opentelemetry_sdk::trace::SpanExporter as _;
 use percent_encoding::percent_decode_str;
 use reqwest::{Client, redirect};
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{runtime::Handle, sync::mpsc, time::Instant};
 use url::Url;
 
 use crate::telemetry::Telemetry;
@@ -44,6 +45,38 @@ pub fn exporter(
     timeout: Duration,
     telemetry: Telemetry,
 ) -> Result<SpanExporter, OtlpError> {
+    let tell = move |ended: Result<(), String>| match ended {
+        Ok(()) => telemetry.traces_exported(),
+        Err(why) => telemetry.traces_not_exported(&why, Instant::now()),
+    };
+    build(endpoint, timeout, RetryPolicy::default(), tell)
+}
+
+/// Sends the collector at `endpoint` a request without spans, once, as [`exporter`] would; within `timeout`. The inner error
+/// says why it was not taken, without the address.
+///
+/// # Errors
+/// As [`exporter`].
+///
+/// # Cancel safety
+/// Safe: the request ends by itself.
+pub async fn probe(endpoint: &Url, timeout: Duration) -> Result<Result<(), String>, OtlpError> {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    // The receiver lives as long as the request.
+    let tell = move |ended| drop(tell.send(ended));
+    let exporter = build(endpoint, timeout, RetryPolicy::disabled(), tell)?;
+    let exported = exporter.export(Vec::new()).await;
+    // What the carrier saw says more; without it no request was made.
+    let seen = told.try_recv().ok();
+    Ok(seen.unwrap_or_else(|| exported.map_err(|error| error.to_string())))
+}
+
+fn build(
+    endpoint: &Url,
+    timeout: Duration,
+    retries: RetryPolicy,
+    tell: impl Fn(Result<(), String>) + Send + Sync + 'static,
+) -> Result<SpanExporter, OtlpError> {
     let client = Client::builder()
         .redirect(redirect::Policy::none())
         .referer(false)
@@ -54,13 +87,14 @@ pub fn exporter(
     let carrier = Carrier {
         client,
         runtime: Handle::current(),
-        telemetry,
+        tell: Arc::new(tell),
     };
     let (address, login) = without_login(endpoint);
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(carrier)
         .with_protocol(Protocol::HttpBinary)
+        .with_retry_policy(retries)
         .with_headers(login.into_iter().collect())
         .with_endpoint(address.as_str())
         .with_timeout(timeout)
@@ -87,24 +121,29 @@ fn without_login(endpoint: &Url) -> (Url, Option<(String, String)>) {
 }
 
 /// Makes the library's requests, and tells how they end.
-#[derive(Debug)]
 struct Carrier {
     client: Client,
     runtime: Handle,
-    telemetry: Telemetry,
+    tell: Arc<dyn Fn(Result<(), String>) + Send + Sync>,
+}
+
+impl fmt::Debug for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Carrier")
+    }
 }
 
 #[async_trait]
 impl HttpClient for Carrier {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (client, telemetry) = (self.client.clone(), self.telemetry.clone());
+        let (client, tell) = (self.client.clone(), Arc::clone(&self.tell));
         let sent = self.runtime.spawn(async move {
             let answer = send(&client, request).await;
-            match &answer {
-                Ok(answer) if answer.status().is_success() => telemetry.traces_exported(),
-                Ok(answer) => told(&telemetry, &refusal(answer.status())),
-                Err(error) => told(&telemetry, &innermost(error)),
-            }
+            tell(match &answer {
+                Ok(answer) if answer.status().is_success() => Ok(()),
+                Ok(answer) => Err(refusal(answer.status())),
+                Err(error) => Err(innermost(error)),
+            });
             answer
         });
         Ok(sent.await??)
@@ -128,10 +167,6 @@ async fn send(client: &Client, request: Request<Bytes>) -> Result<Response<Bytes
     *response.status_mut() = answer.status();
     *response.headers_mut() = std::mem::take(answer.headers_mut());
     Ok(response)
-}
-
-fn told(telemetry: &Telemetry, why: &str) {
-    telemetry.traces_not_exported(why, Instant::now());
 }
 
 fn refusal(status: StatusCode) -> String {

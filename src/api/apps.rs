@@ -44,7 +44,7 @@ pub(super) struct AppView {
     app: String,
     /// Its package family name, if the configuration has it.
     pfn: Option<String>,
-    /// `sending`, `paused` (by hand), `held`, `throttled`, `stopped` (credential refused) or `starting`.
+    /// `sending`, `paused` (by hand), `held`, `throttled`, `stopped` (credential refused) or `starting` (no token yet).
     state: &'static str,
     /// The pause by hand; null if there is none.
     paused: Option<PauseView>,
@@ -187,7 +187,7 @@ fn state(status: Option<&AppStatus>, decision: &AppDecision) -> &'static str {
                 "throttled"
             } else if !status.holds.is_empty() || status.breaker_open {
                 "held"
-            } else if status.token.state == TokenState::Pending {
+            } else if status.token.expires_at.is_none() {
                 "starting"
             } else {
                 "sending"

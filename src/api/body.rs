@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     call::Call,
-    gate::{Gate, Permit},
+    gate::Permit,
     json,
     problem::{Kind, Problem},
 };
@@ -86,17 +86,14 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// Begins a body of any length, against the budget of `gate`.
+    /// Begins a body of any length, against the budget of the caller.
     ///
     /// # Errors
     /// [`Kind::Overloaded`] before anything is read.
-    pub(super) fn begin(
-        request: &HttpRequest,
-        payload: Payload,
-        gate: &Gate,
-    ) -> Result<Self, Problem> {
-        let held = content_length(request).map_or(STREAM_BYTES_MAX, |n| n.min(STREAM_BYTES_MAX));
-        let permit = gate.body(held)?;
+    pub(super) fn begin(call: &Call, payload: Payload) -> Result<Self, Problem> {
+        let length = content_length(&call.request);
+        let held = length.map_or(STREAM_BYTES_MAX, |n| n.min(STREAM_BYTES_MAX));
+        let permit = call.state.gate.body(call.caller.name(), held)?;
         Ok(Self {
             payload,
             _permit: permit,
@@ -131,9 +128,8 @@ pub(super) struct Whole {
 /// As [`format`], [`whole`] and [`json::parse`].
 pub(super) async fn json<T: DeserializeOwned>(call: &Call, payload: Payload) -> Result<T, Problem> {
     format(&call.request, &[Format::Json])?;
-    let state = &call.state;
-    let max = state.settings.body_bytes_max;
-    let whole = whole(&call.request, payload, &state.gate, max).await?;
+    let max = call.state.settings.body_bytes_max;
+    let whole = whole(call, payload, max).await?;
     json::parse(&whole.bytes)
 }
 
@@ -141,12 +137,8 @@ pub(super) async fn json<T: DeserializeOwned>(call: &Call, payload: Payload) -> 
 ///
 /// # Errors
 /// [`Kind::TooLarge`], [`Kind::Overloaded`], [`Kind::Timeout`], [`Kind::Malformed`].
-pub(super) async fn whole(
-    request: &HttpRequest,
-    mut payload: Payload,
-    gate: &Gate,
-    max: usize,
-) -> Result<Whole, Problem> {
+pub(super) async fn whole(call: &Call, mut payload: Payload, max: usize) -> Result<Whole, Problem> {
+    let (gate, key) = (&call.state.gate, call.caller.name());
     let too_large = || {
         let detail = format!(
             "the body is longer than {max} bytes; stream it as {}",
@@ -154,12 +146,12 @@ pub(super) async fn whole(
         );
         Problem::new(Kind::TooLarge, detail)
     };
-    let length = content_length(request);
+    let length = content_length(&call.request);
     if length.is_some_and(|length| length > max) {
         return Err(too_large());
     }
     let mut held = length.unwrap_or(0);
-    let mut permits = vec![gate.body(held)?];
+    let mut permits = vec![gate.body(key, held)?];
     let mut bytes = BytesMut::with_capacity(held.min(64 * 1024));
     let end = Instant::now() + JSON_TIME_MAX;
     loop {
@@ -174,7 +166,7 @@ pub(super) async fn whole(
         }
         bytes.extend_from_slice(&piece);
         if bytes.len() > held {
-            permits.push(gate.body(bytes.len() - held)?);
+            permits.push(gate.body(key, bytes.len() - held)?);
             held = bytes.len();
         }
     }

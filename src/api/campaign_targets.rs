@@ -92,7 +92,7 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
         id,
         register_unknown: query.register_unknown,
     };
-    let pieces = Pieces::begin(&call.request, payload, &state.gate)?;
+    let pieces = Pieces::begin(&call, payload)?;
     let report = bulk::stream(&work, pieces, state.settings.line_bytes_max).await;
     let report = report.map_err(|(problem, done): (Problem, Sum)| {
         problem.with("done", serde_json::json!({ "added": done.added }))

@@ -226,7 +226,8 @@ pub(super) async fn delete(call: Call) -> Result<HttpResponse, Problem> {
 )]
 pub(super) async fn start(call: Call) -> Result<HttpResponse, Problem> {
     let (tenant, id) = named(&call, Scope::Campaign).await?;
-    let campaign = call.state.campaigns.start(&tenant, &id).await?;
+    let trace = call.trace().take();
+    let campaign = call.state.campaigns.start(&tenant, &id, trace).await?;
     Ok(ok(&view(&call, &tenant, campaign).await?))
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn put(call: Call, payload: Payload) -> Result<HttpResponse, Pr
     body::format(&call.request, &[Format::Json])?;
     let state = &call.state;
     let max = state.settings.body_bytes_max;
-    let whole = body::whole(&call.request, payload, &state.gate, max).await?;
+    let whole = body::whole(&call, payload, max).await?;
     let body: ChannelBody<'_> = json::parse(&whole.bytes)?;
     let uri = ChannelUri::parse(body.uri.as_str(), &state.hosts);
     let uri = uri.map_err(|error| Problem::invalid("/uri", error.to_string()))?;
@@ -94,7 +94,7 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
     let tenant = call.tenant(Scope::Register).await?;
     body::format(&call.request, &[Format::Ndjson])?;
     let state = &call.state;
-    let pieces = Pieces::begin(&call.request, payload, &state.gate)?;
+    let pieces = Pieces::begin(&call, payload)?;
     let work = Register {
         desk: &state.desk,
         tenant: tenant.id,

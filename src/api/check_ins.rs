@@ -79,11 +79,11 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
     let report = match format {
         Format::Json => {
             let max = state.settings.body_bytes_max;
-            let whole = body::whole(&call.request, payload, &state.gate, max).await?;
+            let whole = body::whole(&call, payload, max).await?;
             one(&work, json::parse(&whole.bytes)?).await?
         }
         Format::Ndjson => {
-            let pieces = Pieces::begin(&call.request, payload, &state.gate)?;
+            let pieces = Pieces::begin(&call, payload)?;
             let report = bulk::stream(&work, pieces, state.settings.line_bytes_max).await;
             report.map_err(failed)?
         }

@@ -200,7 +200,7 @@ pub(super) async fn post_delete(call: Call, payload: Payload) -> Result<HttpResp
     let tenant = call.tenant(Scope::Register).await?;
     body::format(&call.request, &[Format::Ndjson])?;
     let state = &call.state;
-    let pieces = Pieces::begin(&call.request, payload, &state.gate)?;
+    let pieces = Pieces::begin(&call, payload)?;
     let work = Forget {
         desk: &state.desk,
         tenant: tenant.id,

@@ -3,10 +3,12 @@
 //! `/healthz` and the status of `/readyz` are for probes and need no key; the parts of `/readyz` and the metrics name apps and
 //! tenants, so they are shown to whoever may read everything.
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{Method, StatusCode},
-    web::Data,
+    web::{self, Data},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,7 +20,7 @@ use super::{
     route::{Endpoint, Entry},
     state::State,
 };
-use crate::service::status::TokenState;
+use crate::{domain::counted::counted, service::status::TokenState};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -167,8 +169,8 @@ fn actors(state: &State) -> Vec<Component> {
     let actors = state.status.actors().into_iter();
     actors
         .map(|actor| {
-            let restarts =
-                (actor.restarts > 0).then(|| format!("restarted {} times", actor.restarts));
+            let restarts = (actor.restarts > 0)
+                .then(|| format!("restarted {}", counted(actor.restarts, "time")));
             let gave_up = (!actor.running).then(|| "its supervisor gave it up".to_owned());
             Component {
                 name: format!("actor/{}", actor.name),
@@ -193,7 +195,10 @@ pub(super) async fn metrics(call: Call) -> Result<HttpResponse, Problem> {
             "metrics name all tenants: the key needs the scope read and must reach everything";
         return Err(Problem::new(Kind::Forbidden, detail));
     }
-    let text = call.state.metrics.metrics_text();
+    // Milliseconds with many apps; the other calls of this thread do not wait for them.
+    let metrics = Arc::clone(&call.state.metrics);
+    let text = web::block(move || metrics.metrics_text()).await;
+    let text = text.map_err(|_| Problem::overloaded("the metrics were not written"))?;
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     Ok(HttpResponse::Ok().content_type(kind).body(text))
 }

@@ -56,7 +56,7 @@ pub(super) async fn follow(
     after: After,
 ) -> Result<HttpResponse, Problem> {
     let state = call.state.clone().into_inner();
-    let permit = state.gate.stream()?;
+    let permit = state.gate.stream(call.caller.name())?;
     let mut appended = state.desk.store.appended();
     appended.mark_unchanged();
     let read = state.desk.store.events(&tenant, &after, READ_MAX).await;

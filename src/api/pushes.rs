@@ -95,7 +95,7 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
                     .map_err(|wrong| Problem::parameter(wrong.field, wrong.detail))?,
                 trace: call.trace(),
             };
-            let pieces = Pieces::begin(&call.request, payload, &call.state.gate)?;
+            let pieces = Pieces::begin(&call, payload)?;
             let report = bulk::stream(&work, pieces, call.state.settings.line_bytes_max).await;
             report.map_err(failed)?
         }
@@ -119,7 +119,7 @@ async fn whole(
 ) -> Result<Report<Sum>, Problem> {
     let state = &call.state;
     let max = state.settings.body_bytes_max;
-    let whole = body::whole(&call.request, payload, &state.gate, max).await?;
+    let whole = body::whole(call, payload, max).await?;
     let body: PushesBody<'_> = json::parse(&whole.bytes)?;
     let devices = body.devices().map_err(wrong_devices)?;
     let only_unknown = WishFields {

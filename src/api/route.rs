@@ -186,26 +186,26 @@ async fn keyed(
     Ok(next.call(request).await?.map_into_boxed_body())
 }
 
-/// Takes a place among the requests in work, then recognises the caller. The place is kept until the answer is ready.
+/// Recognises the caller, then takes a place among the requests in work. The place is kept until the answer is ready.
 async fn bounded(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let _permit = state_of(&request)?.gate.request()?;
-    admit(&request)?;
+    let caller = admit(&request)?;
+    let _permit = state_of(&request)?.gate.request(caller.name())?;
     Ok(next.call(request).await?.map_into_boxed_body())
 }
 
-fn admit(request: &ServiceRequest) -> Result<(), Problem> {
+fn admit(request: &ServiceRequest) -> Result<Caller, Problem> {
     let state = state_of(request)?;
     let caller = Caller::recognise(request.request(), &state)?;
     let span = trace(request, &state.desk.telemetry);
     let mut extensions = request.extensions_mut();
-    extensions.insert(caller);
+    extensions.insert(caller.clone());
     if let Some(span) = span {
         extensions.insert(span);
     }
-    Ok(())
+    Ok(caller)
 }
 
 /// Begins the span of a call whose caller is known: strangers cannot have anything traced. More than one `traceparent` is as

@@ -106,7 +106,10 @@ impl State {
             apps: Apps::new(parts.desk.clone(), Arc::clone(&parts.tenants)),
             campaigns: parts.campaigns,
             webhooks: parts.webhooks,
-            gate: Gate::new(parts.settings.requests_max),
+            gate: Gate::new(
+                parts.settings.requests_max,
+                parts.keys.principals().count() > 1,
+            ),
             closing: CancellationToken::new(),
             desk: parts.desk,
             tenants: parts.tenants,

@@ -16,7 +16,7 @@ use super::{
     stores::{self, OpenStoreError},
 };
 use crate::{
-    adapters::{clock::SystemClock, embedded::OpenError},
+    adapters::{clock::SystemClock, embedded::OpenError, otlp},
     config::{App, Backend, Config},
     domain::wns::token::TokenFailure,
     ports::{clock::Clock, error::StoreError, wns::TokenSource},
@@ -49,7 +49,7 @@ pub enum Weight {
 pub struct Finding {
     /// How it weighs.
     pub weight: Weight,
-    /// What was tried: `configuration`, `certificates`, `proxy`, `listen`, `store` or `app <id>`.
+    /// What was tried: `configuration`, `certificates`, `proxy`, `listen`, `store`, `traces` or `app <id>`.
     pub subject: String,
     /// What was seen, without secrets.
     pub detail: String,
@@ -89,6 +89,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     findings.push(listen(config.server.listen, neighbour));
     findings.extend(store(config, &clock, neighbour).await);
     findings.extend(proxy(config).await);
+    findings.extend(traces(config).await);
     match Outbound::new(config, &clock) {
         Ok(outbound) => {
             findings.extend(certificates(config));
@@ -254,6 +255,30 @@ async fn proxy(config: &Config) -> Option<Finding> {
         found
             .mend("compare wns.proxy, or HTTPS_PROXY in the environment, with the proxy's address"),
     )
+}
+
+/// Whether the collector of traces takes what the broker would send. It is never worse than a warning: pushes do not need it.
+async fn traces(config: &Config) -> Option<Finding> {
+    let subject = "traces";
+    let endpoint = config.traces.endpoint.as_ref()?;
+    let trouble =
+        match otlp::probe(endpoint.expose(), config.traces.timeout).await {
+            Ok(Ok(())) => {
+                let told = format!("the collector at {endpoint} takes traces");
+                return Some(Finding::new(Weight::Ok, subject, told));
+            }
+            Ok(Err(trouble)) => trouble,
+            Err(error) => {
+                let found = Finding::new(Weight::Invalid, subject, error);
+                return Some(found.mend(
+                    "correct traces.endpoint, or what the OTEL_EXPORTER_OTLP_… variables say",
+                ));
+            }
+        };
+    let told = format!("the collector at {endpoint} does not take traces: {trouble}");
+    let cure = "compare traces.endpoint (its path is usually /v1/traces) and OTEL_EXPORTER_OTLP_HEADERS with the collector; \
+                pushes go out without it";
+    Some(Finding::new(Weight::Warning, subject, told).mend(cure))
 }
 
 fn certificates(config: &Config) -> Option<Finding> {

@@ -15,7 +15,7 @@ pub(super) fn connections_max(config: &Config, telemetry: &Telemetry) -> usize {
     let Some(files) = raise() else {
         return config.server.connections_max as usize;
     };
-    let dispatchers = super::dispatchers(config);
+    let dispatchers = super::settings::dispatchers(config);
     let own = u64::from(config.limits.in_flight_max) * dispatchers as u64 + BESIDE;
     let most = for_callers(files, own);
     if most < wanted {

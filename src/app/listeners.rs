@@ -10,7 +10,7 @@ use std::{
 use actix_web::{dev::ServerHandle, web::ServiceConfig};
 use futures_util::future::join_all;
 
-use super::{StartError, listening};
+use super::{StartError, settings::listening};
 use crate::{api, config::Config, console};
 
 /// Puts pages beside the API.

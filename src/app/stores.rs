@@ -1,6 +1,6 @@
 //! Opens the store that the configuration names.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{panic::resume_unwind, path::PathBuf, sync::Arc};
 
 use secrecy::SecretString;
 use url::Url;
@@ -58,9 +58,12 @@ pub(super) async fn open(
             let mut options = EmbeddedOptions::new(path.clone(), clock.clone());
             options.feed_events_max = u64::from(settings.events_max);
             options.feed_age_max = settings.events_max_age;
-            // Reading a large store takes seconds, and nothing else runs yet.
+            // Reading a large store takes seconds. Whoever gives the start up meanwhile need not wait for the end of it.
+            let _given_up = options.given_up.clone().drop_guard();
+            let reading = tokio::task::spawn_blocking(move || EmbeddedStore::open(options));
+            let read = reading.await;
             Ok(Opened {
-                store: EmbeddedStore::open(options)?,
+                store: read.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))?,
                 streams: None,
             })
         }

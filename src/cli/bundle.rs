@@ -19,7 +19,7 @@ use reqwest::{Client, redirect};
 use serde_json::{Value, json};
 
 use self::scrub::{Scrubber, redacted};
-use super::{Exit, Failure, print, print_json};
+use super::{Exit, Failure, client::BrokerArgs, print, print_json};
 use crate::{adapters::clock::SystemClock, ports::clock::Clock};
 
 /// Longest time for one question to the broker.
@@ -36,25 +36,12 @@ const QUESTIONS: [(&str, &str); 4] = [
 
 /// Collect what support needs: version, configuration, metrics, recent failures with their WNS ids.
 ///
-/// The archive holds no secret, no token and no channel URI; device ids are not collected. Look at it before you send it.
+/// The archive holds no secret, no token and no channel URI; device ids are not collected. Look at it before you send it. The
+/// key needs the scope read for everything.
 #[derive(Args, Clone, Debug)]
 pub(super) struct BundleArgs {
-    /// Base URL of the broker's API
-    #[arg(
-        long,
-        env = "REVEILLE_URL",
-        default_value = "http://127.0.0.1:8470",
-        value_name = "URL"
-    )]
-    server: String,
-    /// API key with the scope read for everything, if the broker wants one; better given in the environment
-    #[arg(
-        long,
-        env = "REVEILLE_API_KEY",
-        hide_env_values = true,
-        value_name = "KEY"
-    )]
-    key: Option<String>,
+    #[command(flatten)]
+    broker: BrokerArgs,
     /// Configuration file of the broker
     #[arg(long, short, env = "REVEILLE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -77,7 +64,7 @@ pub(super) async fn run(args: BundleArgs) -> Result<Exit, Failure> {
     let now = SystemClock.now();
     let mut collected = Collected::default();
     let mut scrubber = Scrubber::default();
-    scrubber.learn(args.key.as_deref().unwrap_or_default());
+    scrubber.learn(args.broker.key.as_deref().unwrap_or_default());
     configuration(args.config.as_deref(), &mut collected, &mut scrubber);
     ask_broker(&args, &mut collected).await?;
     about(&args, now, &mut collected);
@@ -141,16 +128,15 @@ async fn ask_broker(args: &BundleArgs, collected: &mut Collected) -> Result<(), 
     let http = http
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("no HTTP client: {error}")))?;
-    let base = args.server.trim_end_matches('/');
     for (name, path) in QUESTIONS {
-        match ask(&http, args, &format!("{base}{path}")).await {
+        match ask(&http, args, &args.broker.address.url(path)).await {
             Ok(text) => drop(collected.files.insert(name.to_owned(), text)),
             Err(why) => collected.missing.push(format!("{path}: {why}")),
         }
     }
     for app in apps(collected) {
         let path = format!("/v1/apps/{app}/failures");
-        match ask(&http, args, &format!("{base}{path}")).await {
+        match ask(&http, args, &args.broker.address.url(&path)).await {
             Ok(text) => drop(
                 collected
                     .files
@@ -180,7 +166,7 @@ fn apps(collected: &Collected) -> Vec<String> {
 
 async fn ask(http: &Client, args: &BundleArgs, url: &str) -> Result<String, String> {
     let request = http.get(url);
-    let request = match &args.key {
+    let request = match &args.broker.key {
         Some(key) => request.bearer_auth(key),
         None => request,
     };
@@ -204,7 +190,7 @@ fn about(args: &BundleArgs, now: Timestamp, collected: &mut Collected) {
     let about = json!({
         "collected_at": now.to_string(),
         "collected_by": env!("CARGO_PKG_VERSION"),
-        "server": args.server,
+        "server": args.broker.address.url(""),
         "system": std::env::consts::OS,
         "architecture": std::env::consts::ARCH,
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),

@@ -15,6 +15,7 @@ use super::{
     output::{grouped, progress_bar},
     print, print_json,
 };
+use crate::domain::counted::counted;
 
 /// Register channels from files, and see how they are.
 #[derive(Args, Clone, Debug)]
@@ -167,9 +168,9 @@ async fn forecast(args: &ForecastArgs) -> Result<Exit, Failure> {
     }
     let count = |value: &Value| grouped(value.as_u64().unwrap_or(0));
     print(format_args!(
-        "{} channels expire within {} days without renewal; {} are overdue",
+        "channels that expire within {} without renewal: {}; overdue: {}",
+        counted(args.days.into(), "day"),
         count(&answer["expiring"]),
-        args.days,
         count(&answer["overdue"])
     ))?;
     for day in answer["days"].as_array().into_iter().flatten() {

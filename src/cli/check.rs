@@ -9,12 +9,13 @@ use super::{Exit, Failure, block_on, print, print_json};
 use crate::{
     app::check::{self, Finding, Weight},
     config::{Config, ConfigError, Environment},
+    domain::counted::counted,
 };
 
 /// Try what a broker with this configuration needs, and say what is wrong and how to mend it.
 ///
-/// Reads the configuration, listens for a moment, opens the store unless a running broker holds it, reaches the proxy, and
-/// asks for a token with each app's secrets. A broker may run meanwhile. One line for each finding: ok, warning, unreachable
+/// Reads the configuration, listens for a moment, opens the store unless a running broker holds it, reaches the proxy and
+/// the collector of traces, and asks for a token with each app's secrets. A broker may run meanwhile. One line for each finding: ok, warning, unreachable
 /// (may work later), failed or invalid (the configuration).
 #[derive(Args, Clone, Debug)]
 pub(super) struct CheckArgs {
@@ -56,12 +57,11 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
 }
 
 fn contents(config: &Config) -> String {
-    let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
     format!(
         "{}, {}, {}",
-        count(config.apps.len(), "app"),
-        count(config.tenants.len(), "tenant"),
-        count(config.keys.principals().count(), "API key"),
+        counted(config.apps.len() as u64, "app"),
+        counted(config.tenants.len() as u64, "tenant"),
+        counted(config.keys.principals().count() as u64, "API key"),
     )
 }
 

@@ -14,9 +14,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most of an error answer that is read, in bytes.
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
-/// Which broker, and whose devices.
+/// Which broker.
 #[derive(Args, Clone, Debug)]
-pub(super) struct ServerArgs {
+pub(super) struct AddressArgs {
     /// Base URL of the broker's API
     #[arg(
         long,
@@ -25,6 +25,20 @@ pub(super) struct ServerArgs {
         value_name = "URL"
     )]
     server: String,
+}
+
+impl AddressArgs {
+    /// The URL of a path such as `/readyz`.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.server.trim_end_matches('/'))
+    }
+}
+
+/// Which broker, and with which key.
+#[derive(Args, Clone, Debug)]
+pub(super) struct BrokerArgs {
+    #[command(flatten)]
+    pub(super) address: AddressArgs,
     /// API key, if the broker wants one; better given in the environment than on the command line
     #[arg(
         long,
@@ -32,7 +46,14 @@ pub(super) struct ServerArgs {
         hide_env_values = true,
         value_name = "KEY"
     )]
-    key: Option<String>,
+    pub(super) key: Option<String>,
+}
+
+/// Which broker, and whose devices.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ServerArgs {
+    #[command(flatten)]
+    broker: BrokerArgs,
     /// Tenant whose devices are meant
     #[arg(long, short, env = "REVEILLE_TENANT")]
     tenant: TenantId,
@@ -52,15 +73,11 @@ impl Api {
             .redirect(redirect::Policy::none())
             .build()
             .map_err(|error| Failure::new(Exit::Failed, format!("no HTTP client: {error}")))?;
-        let base = format!(
-            "{}/v1/tenants/{}",
-            args.server.trim_end_matches('/'),
-            args.tenant
-        );
+        let broker = &args.broker;
         Ok(Self {
             http,
-            base,
-            key: args.key.clone(),
+            base: broker.address.url(&format!("/v1/tenants/{}", args.tenant)),
+            key: broker.key.clone(),
         })
     }
 

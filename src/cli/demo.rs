@@ -14,7 +14,7 @@ use clap::Args;
 
 use self::{console::Console, progress::Progress, stage::Stage, summary::Summary};
 use super::{Exit, Failure, print, print_json, signals};
-use crate::app::StartError;
+use crate::{app::StartError, domain::counted::counted};
 
 /// The one tenant, and app, of the demo.
 const TENANT: &str = "demo";
@@ -79,16 +79,17 @@ async fn run(args: &DemoArgs) -> Result<Summary, DemoError> {
     let console = Console::new(stage.api());
     let mut progress = Progress::new(args.devices);
     progress.say(&format!(
-        "a WNS at {}, a broker at {}, {} devices: {}",
+        "a WNS at {}, a broker at {}, {}: {}",
         stage.sandbox.host(),
         stage.api(),
-        args.devices,
+        counted(args.devices.into(), "device"),
         stage::TROUBLES
     ));
     let began = tokio::time::Instant::now();
     let registered = console.register(&stage.sandbox).await?;
     progress.say(&format!(
-        "registered {registered} channels in {:.1} s; telling every device to check in",
+        "registered {} in {:.1} s; telling every device to check in",
+        counted(registered, "channel"),
         began.elapsed().as_secs_f64()
     ));
     let pushed = tokio::time::Instant::now();
@@ -124,8 +125,8 @@ async fn watch(
         }
         if began.elapsed() > DEADLINE + GRACE {
             return Err(DemoError::Api(format!(
-                "{} pushes are still open after their deadline",
-                state.open
+                "after their deadline there are still {}",
+                counted(state.open, "open push")
             )));
         }
         tokio::time::sleep(TICK).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use reqwest::{Client, redirect};
 
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, client::AddressArgs, print};
 
 /// Longest time for the whole question.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -15,14 +15,8 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// It needs no key: for health checks of containers and service managers.
 #[derive(Args, Clone, Debug)]
 pub(super) struct HealthArgs {
-    /// Base URL of the broker's API
-    #[arg(
-        long,
-        env = "REVEILLE_URL",
-        default_value = "http://127.0.0.1:8470",
-        value_name = "URL"
-    )]
-    server: String,
+    #[command(flatten)]
+    address: AddressArgs,
 }
 
 pub(super) async fn run(args: HealthArgs) -> Result<Exit, Failure> {
@@ -38,8 +32,11 @@ pub(super) async fn run(args: HealthArgs) -> Result<Exit, Failure> {
         .redirect(redirect::Policy::none())
         .no_proxy();
     let http = http.build().map_err(unreachable)?;
-    let url = format!("{}/readyz", args.server.trim_end_matches('/'));
-    let answer = http.get(url).send().await.map_err(unreachable)?;
+    let answer = http
+        .get(args.address.url("/readyz"))
+        .send()
+        .await
+        .map_err(unreachable)?;
     if !answer.status().is_success() {
         return Err(Failure::new(
             Exit::Unreachable,

@@ -6,7 +6,10 @@ use std::io::{self, Write};
 
 pub use self::args::SandboxArgs;
 use super::signals::interrupted;
-use crate::sandbox::{ConfigError, Ledger, Sandbox, SandboxConfig, SandboxError};
+use crate::{
+    domain::counted::counted,
+    sandbox::{ConfigError, Ledger, Sandbox, SandboxConfig, SandboxError},
+};
 
 /// Why `reveille sandbox` ended with an error.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +70,8 @@ fn print_start(sandbox: &Sandbox, config: &SandboxConfig) -> io::Result<()> {
         };
         writeln!(
             out,
-            "\n[[apps]]  # {} devices",
-            spec.devices.unwrap_or(config.devices)
+            "\n[[apps]]  # {}",
+            counted(spec.devices.unwrap_or(config.devices).into(), "device")
         )?;
         writeln!(out, "id = {id:?}\npfn = {:?}", credentials.pfn)?;
         writeln!(out, "package_sid = {:?}", credentials.package_sid)?;
@@ -111,8 +114,11 @@ fn print_end(ledger: &Ledger) -> io::Result<()> {
     let devices = ledger.devices;
     writeln!(
         out,
-        "# {} of {} devices reached, {} checked in, {} repeats",
-        devices.reached, devices.total, devices.checked_in, devices.repeats
+        "# {} of {} reached, {} checked in, {}",
+        devices.reached,
+        counted(devices.total, "device"),
+        devices.checked_in,
+        counted(devices.repeats, "repeat")
     )?;
     out.flush()
 }

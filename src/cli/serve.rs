@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Exit, Failure, signals};
+use super::{Exit, Failure, signals::Requests};
 use crate::{
     app::{Broker, StartError},
     config::{Config, ConfigError, Environment, Log, LogFormat},
@@ -35,9 +35,14 @@ pub(super) fn load(path: Option<&std::path::Path>) -> Result<Config, Failure> {
 }
 
 async fn serve(config: Config) -> Result<Exit, Failure> {
-    let broker = Broker::start(config).await.map_err(refused)?;
+    let mut asked = Requests::listen();
+    let broker = tokio::select! {
+        started = Broker::start(config) => started.map_err(refused)?,
+        // Nobody was served yet, and what was read stays as it was.
+        () = asked.next() => return Ok(Exit::Done),
+    };
     tokio::select! {
-        () = signals::interrupted() => {}
+        () = asked.next() => {}
         actor = broker.failed() => {
             let message = format!("the actor {actor} cannot be kept alive; the log says why. A restart by the service manager may help");
             return Err(Failure::new(Exit::Failed, message));
@@ -45,7 +50,7 @@ async fn serve(config: Config) -> Result<Exit, Failure> {
     }
     tokio::select! {
         _unsettled = broker.drain() => Ok(Exit::Done),
-        () = signals::interrupted() => Err(Failure::new(Exit::Failed, "stopped at once; what was on the wire is due again at the next start")),
+        () = asked.next() => Err(Failure::new(Exit::Failed, "stopped at once; what was on the wire is due again at the next start")),
     }
 }
 

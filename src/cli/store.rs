@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Exit, Failure, print, print_json};
 use crate::{
     app::copy::{CopyFleetError, Place, copy_fleet},
+    domain::counted::counted,
     ports::error::StoreError,
     service::copy::{CopyError, Step, Sums},
 };
@@ -88,10 +89,10 @@ fn bar(quiet: bool) -> ProgressBar {
 
 fn show(bar: &ProgressBar, step: Step) {
     bar.set_message(match step {
-        Step::Devices(n) => format!("{n} devices copied"),
-        Step::Targets(n) => format!("{n} campaign targets copied"),
-        Step::Events(n) => format!("{n} events copied"),
-        Step::Verified(n) => format!("{n} devices compared"),
+        Step::Devices(n) => format!("{} copied", counted(n, "device")),
+        Step::Targets(n) => format!("{} copied", counted(n, "campaign target")),
+        Step::Events(n) => format!("{} copied", counted(n, "event")),
+        Step::Verified(n) => format!("{} compared", counted(n, "device")),
     });
     bar.tick();
 }
@@ -104,19 +105,19 @@ fn summarise(sums: &Sums) -> Result<(), Failure> {
             .map(|(k, n)| format!("{n} {k}"))
             .collect();
         print(format_args!(
-            "{tenant}: {} devices ({}), {} open pushes, {} campaigns, {} events, digest {:016x}",
-            sums.devices,
+            "{tenant}: {} ({}), {}, {}, {}, digest {:016x}",
+            counted(sums.devices, "device"),
             channels.join(", "),
-            sums.pushes_open,
-            sums.campaigns,
-            sums.events,
+            counted(sums.pushes_open, "open push"),
+            counted(sums.campaigns, "campaign"),
+            counted(sums.events, "event"),
             sums.digest,
         ))?;
     }
     print(format_args!(
-        "{} tenants and {} documents copied; source and target are the same",
-        sums.tenants.len(),
-        sums.documents
+        "{} and {} copied; source and target are the same",
+        counted(sums.tenants.len() as u64, "tenant"),
+        counted(sums.documents, "document")
     ))
 }
 

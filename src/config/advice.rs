@@ -5,6 +5,7 @@ use std::path::Path;
 use jiff::civil::Date;
 
 use super::{App, Config, SecretSource};
+use crate::domain::counted::counted;
 
 /// From how many days before its last day on a secret is spoken of: time to make another one in office hours.
 pub const SECRET_NOTICE_DAYS: i32 = 30;
@@ -49,7 +50,8 @@ fn expiry(app: &App, today: Date) -> Option<String> {
     Some(if left < 0 {
         format!("the secret of app {id} expired on {last}; {cure}")
     } else {
-        format!("the secret of app {id} expires on {last}, in {left} days; {cure}")
+        let left = counted(u64::try_from(left).unwrap_or(0), "day");
+        format!("the secret of app {id} expires on {last}, in {left}; {cure}")
     })
 }
 

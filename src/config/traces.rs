@@ -43,8 +43,8 @@ settings! {
     pub struct Traces at "traces" {
         /// Where the collector takes traces.
         endpoint: Option<PrivateUrl> = url("a URL such as `http://127.0.0.1:4318/v1/traces`", &SCHEMES).optional();
-        /// Part of the calls without a `traceparent` header that is traced, and of the devices that campaigns release. A
-        /// caller's header decides for its call: it is traced if the caller records it.
+        /// Part of the calls without a `traceparent` header that is traced. A caller's header decides for its call: it is
+        /// traced if the caller records it.
         sample: Sample = parsed("a part such as `1%` or `0.1%`", Sample::parse).default("1%");
         /// Longest time for one request to the collector.
         timeout: Duration = duration("100ms", "1m").default("10s");

@@ -73,6 +73,7 @@ runbooks![
     "ReveilleStoreSlow",
     "ReveilleTokenEndsSoon",
     "ReveilleTokenRefused",
+    "ReveilleTracesNotExported",
     "ReveilleWebhookDisabled",
     "ReveilleWebhookLag",
     "ReveilleWnsOutage",

@@ -19,7 +19,7 @@ const THROTTLE_MIN: Duration = Duration::from_secs(1);
 const THROTTLE_MAX: Duration = Duration::from_hours(24);
 /// What happened further ahead of the clock than this happened before the clock was set back; brokers' clocks differ less.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(1);
-/// How long no wave is called after somebody has let an app go on.
+/// How long no wave is called after somebody has let an app go on, or the probe of a wave was answered well.
 const TRUST: SignedDuration = SignedDuration::from_hours(1);
 
 /// Why an app is held.
@@ -78,6 +78,8 @@ pub struct AppState {
     pub hold: Option<Hold>,
     /// Where WNS throttled last.
     pub limit: Option<Limit>,
+    /// When the probe of a wave was last answered well: WNS serves the app, so channels that it refuses again are dead.
+    pub cleared_at: Option<Timestamp>,
 }
 
 /// What people have decided.
@@ -173,6 +175,13 @@ impl AppState {
         self.hold.as_ref().filter(|hold| !decided.ended(hold.since))
     }
 
+    /// Whether channels that WNS refuses may be a wave: not within an hour after a probe has shown that the app is served.
+    #[must_use]
+    pub fn doubts_channels(&self, now: Timestamp) -> bool {
+        let cleared = self.cleared_at.filter(|at| !is_ahead(*at, now));
+        cleared.is_none_or(|at| later(at, TRUST) <= now)
+    }
+
     /// Whether it began by a clock that was set back since, so that it would last longer by the step.
     #[must_use]
     pub fn is_ahead(&self, now: Timestamp) -> bool {
@@ -212,7 +221,13 @@ impl AppState {
                 hold.probe_at = later(now, probing.delay(hold.probes, 1.0));
                 None
             }
-            Change::ProbePassed => self.hold.take().map(|_| EventKind::AppResumed),
+            Change::ProbePassed => {
+                let hold = self.hold.take()?;
+                if hold.reason == HoldReason::Wave {
+                    self.cleared_at = Some(now);
+                }
+                Some(EventKind::AppResumed)
+            }
             Change::Looked { resumed_at } => {
                 let by_hand = |since: Timestamp| resumed_at.is_some_and(|at| since <= at);
                 // Whoever ended it by hand has told so.

@@ -112,6 +112,12 @@ impl Breaker {
         self.state != State::Closed
     }
 
+    /// Whether there is nothing to remember: it is closed, and no failure is in its window.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.state == State::Closed && self.results == 0
+    }
+
     fn push(&mut self, bit: u32) {
         self.results = (self.results << 1) | bit;
         self.seen = (self.seen + 1).min(WINDOW);

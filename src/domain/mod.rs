@@ -6,6 +6,7 @@ pub mod ask;
 pub mod breaker;
 pub mod campaign;
 pub mod channel;
+pub mod counted;
 pub mod counter;
 pub mod delay;
 pub mod duration_text;

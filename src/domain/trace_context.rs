@@ -4,6 +4,8 @@
 
 use std::{fmt, num::NonZeroU64, num::NonZeroU128};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
 /// Length of `version-trace id-parent id-flags` in a `traceparent` header.
 const TRACEPARENT_LEN: usize = 55;
 /// The bit of the flags that says that the caller records the trace.
@@ -70,6 +72,20 @@ impl TraceContext {
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}-{:016x}", self.trace, self.span)
+    }
+}
+
+/// As it is shown.
+impl Serialize for TraceContext {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TraceContext {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom("no trace and span"))
     }
 }
 
@@ -158,6 +174,8 @@ mod tests {
             let text = context.to_string();
             prop_assert_eq!(TraceContext::parse(&text), Some(context));
             prop_assert_eq!(&text[..32], context.trace_text());
+            let json = serde_json::to_string(&context).unwrap();
+            prop_assert_eq!(serde_json::from_str::<TraceContext>(&json).ok(), Some(context));
         }
 
         #[test]

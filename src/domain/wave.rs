@@ -2,7 +2,8 @@
 //!
 //! A wrong secret, a blocked package name or an endpoint gone mad looks like thousands of dead channels. So the last
 //! verdicts are watched: `SAMPLES` at most, none older than `SPAN`. It is a wave when half of many or nearly all of some
-//! are refusals; a fleet with one dead channel in ten never comes near. Times are monotonic, since any fixed origin.
+//! are refusals; a fleet with one dead channel in ten never comes near. Whether WNS serves the app at all is then found out by
+//! a probe, and channels that it refuses again are believed to be dead. Times are monotonic, since any fixed origin.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -30,6 +30,7 @@ use crate::{
         id::{CampaignId, TenantId},
         queue::Flow,
         schedule::Rules,
+        trace_context::TraceContext,
     },
     ports::{
         Store,
@@ -39,7 +40,6 @@ use crate::{
         queues::Selector,
         records::Page,
     },
-    telemetry::Telemetry,
 };
 
 pub use delete::Census;
@@ -79,7 +79,6 @@ pub struct Campaigns {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     rules: Arc<Rules>,
-    telemetry: Telemetry,
     tenants: Arc<Tenants>,
     status: Arc<dyn BrokerStatus>,
     backlogs: backlog::Backlogs,
@@ -122,7 +121,6 @@ impl Campaigns {
             store: desk.store,
             clock: desk.clock,
             rules: desk.rules,
-            telemetry: desk.telemetry,
             tenants,
             status,
             backlogs: backlog::Backlogs::default(),
@@ -196,7 +194,8 @@ impl Campaigns {
         Ok(Counts::read(id, &counters))
     }
 
-    /// Starts a draft: its targets are listed, then released.
+    /// Starts a draft: its targets are listed, then released. The attempts of the first ones belong to `trace`, that of the
+    /// call.
     ///
     /// # Errors
     /// [`CampaignError`].
@@ -204,8 +203,10 @@ impl Campaigns {
         &self,
         tenant: &TenantId,
         id: &CampaignId,
+        trace: Option<TraceContext>,
     ) -> Result<Campaign, CampaignError> {
-        self.change(tenant, id, Campaign::start).await
+        let start = |campaign: &mut Campaign, now| campaign.start(now, trace);
+        self.change(tenant, id, start).await
     }
 
     /// Stops releasing, and takes what is released out of service at once.

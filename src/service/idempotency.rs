@@ -9,6 +9,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use tokio::time::Instant;
+
 use crate::ports::{
     documents::{Document, Documents, Precondition, Put},
     error::StoreError,
@@ -68,6 +70,8 @@ pub struct Mark {
     documents: Arc<dyn Documents>,
     name: RequestName,
     version: u64,
+    /// Until then nobody else can have taken it: a mark that has lapsed may have been made anew, with the same version.
+    lapses: Instant,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -91,6 +95,7 @@ enum Kept {
 pub async fn begin(documents: Arc<dyn Documents>, name: RequestName) -> Result<Begin, StoreError> {
     let mut precondition = Precondition::Absent;
     loop {
+        let lapses = Instant::now() + MARK_LIFE;
         let put = documents
             .put(
                 &name.0,
@@ -105,6 +110,7 @@ pub async fn begin(documents: Arc<dyn Documents>, name: RequestName) -> Result<B
                     documents,
                     name,
                     version,
+                    lapses,
                 }));
             }
             // The mark lapsed between the two looks.
@@ -186,6 +192,10 @@ impl Mark {
     }
 
     async fn put(&mut self, kept: Kept, life: Duration) -> Result<bool, StoreError> {
+        let asked = Instant::now();
+        if asked >= self.lapses {
+            return Ok(false);
+        }
         let precondition = Precondition::Version(self.version);
         let put = self
             .documents
@@ -194,6 +204,7 @@ impl Mark {
         match put {
             Put::Done(version) => {
                 self.version = version;
+                self.lapses = asked + life;
                 Ok(true)
             }
             Put::Conflict(_) => Ok(false),

@@ -55,7 +55,7 @@ pub enum PutTenantError {
     UnknownApp(AppId),
     /// The tenant's devices have channels of another app.
     #[error(
-        "the tenant has {devices} devices, whose channels belong to app {app}; delete them first"
+        "devices of the tenant, {devices} in all, have channels of app {app}; delete them first"
     )]
     HasDevices {
         /// How many.

@@ -1,8 +1,8 @@
 //! How a metric is declared: one line gives its handle, its name, its labels, and its HELP text from the doc comment.
 //!
 //! Values are the `prometheus` crate's atomics and histograms. Its vectors and encoder are not used: they copy every name
-//! and label at each scrape, which takes about 100 ms with a thousand apps. Here each series keeps the beginning of its line
-//! ready, and a scrape only adds the numbers.
+//! and label at each scrape, which takes about 100 ms with a thousand apps. Here a family keeps the beginnings of all its
+//! lines ready, one after the other as they are written, and a scrape only adds the numbers.
 
 use std::{
     collections::HashMap,
@@ -48,13 +48,29 @@ struct Inner<M> {
 
 struct AllSeries<M> {
     by_labels: HashMap<Vec<String>, usize>,
-    in_order: Vec<Series<M>>,
+    in_order: Vec<M>,
+    /// How the lines of all series begin, up to their values.
+    starts: String,
+    /// Where each of these beginnings ends; every series has equally many.
+    ends: Vec<usize>,
 }
 
-struct Series<M> {
-    metric: M,
-    /// How each of its lines begins, up to the value.
-    lines: Box<[Box<str>]>,
+/// The beginnings of the lines that are still to be written.
+pub(super) struct Starts<'a> {
+    text: &'a str,
+    ends: std::slice::Iter<'a, usize>,
+    at: usize,
+}
+
+impl Starts<'_> {
+    /// Writes the next line.
+    fn line(&mut self, out: &mut String, value: impl Value) {
+        let end = *self.ends.next().expect("each line was given a beginning");
+        out.push_str(&self.text[self.at..end]);
+        self.at = end;
+        value.write(out);
+        out.push('\n');
+    }
 }
 
 impl<M: Measure> Family<M> {
@@ -62,6 +78,8 @@ impl<M: Measure> Family<M> {
         let series = AllSeries {
             by_labels: HashMap::new(),
             in_order: Vec::new(),
+            starts: String::new(),
+            ends: Vec::new(),
         };
         Self(Arc::new(Inner {
             entry,
@@ -75,12 +93,12 @@ impl<M: Measure> Family<M> {
         let key: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
         let known = series.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = known.by_labels.get(&key) {
-            return known.in_order[*at].metric.clone();
+            return known.in_order[*at].clone();
         }
         drop(known);
         let mut all = series.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = all.by_labels.get(&key) {
-            return all.in_order[*at].metric.clone();
+            return all.in_order[*at].clone();
         }
         let names = entry.labels.iter().map(|label| label.name);
         let pairs: Vec<String> = names
@@ -90,10 +108,12 @@ impl<M: Measure> Family<M> {
         let metric = M::make(entry);
         let at = all.in_order.len();
         all.by_labels.insert(key, at);
-        all.in_order.push(Series {
-            metric: metric.clone(),
-            lines: M::lines(entry, &pairs.join(",")),
-        });
+        all.in_order.push(metric.clone());
+        for start in M::lines(entry, &pairs.join(",")) {
+            all.starts.push_str(&start);
+            let end = all.starts.len();
+            all.ends.push(end);
+        }
         metric
     }
 
@@ -106,6 +126,8 @@ impl<M: Measure> Family<M> {
             .unwrap_or_else(PoisonError::into_inner);
         all.by_labels.clear();
         all.in_order.clear();
+        all.starts.clear();
+        all.ends.clear();
     }
 
     /// Writes the family in the Prometheus text format; nothing if it has no series.
@@ -123,8 +145,13 @@ impl<M: Measure> Family<M> {
                 entry.name, entry.kind
             ),
         );
-        for series in &all.in_order {
-            series.metric.write(&series.lines, out);
+        let mut starts = Starts {
+            text: &all.starts,
+            ends: all.ends.iter(),
+            at: 0,
+        };
+        for metric in &all.in_order {
+            metric.write(&mut starts, out);
         }
     }
 }
@@ -137,17 +164,12 @@ pub(super) trait Measure: Clone {
     fn make(entry: &Entry) -> Self;
 
     /// The beginnings of its lines.
-    fn lines(entry: &Entry, pairs: &str) -> Box<[Box<str>]> {
-        let braced = if pairs.is_empty() {
-            String::new()
-        } else {
-            format!("{{{pairs}}}")
-        };
-        Box::new([format!("{}{braced} ", entry.name).into()])
+    fn lines(entry: &Entry, pairs: &str) -> Vec<String> {
+        vec![format!("{}{} ", entry.name, braced(pairs))]
     }
 
     /// Writes its lines.
-    fn write(&self, lines: &[Box<str>], out: &mut String);
+    fn write(&self, starts: &mut Starts<'_>, out: &mut String);
 }
 
 const VALID: &str = "the names of the catalogue are valid";
@@ -159,8 +181,8 @@ impl Measure for IntCounter {
         Self::new(entry.name, entry.kind).expect(VALID)
     }
 
-    fn write(&self, lines: &[Box<str>], out: &mut String) {
-        line(out, &lines[0], self.get());
+    fn write(&self, starts: &mut Starts<'_>, out: &mut String) {
+        starts.line(out, self.get());
     }
 }
 
@@ -171,8 +193,8 @@ impl Measure for IntGauge {
         Self::new(entry.name, entry.kind).expect(VALID)
     }
 
-    fn write(&self, lines: &[Box<str>], out: &mut String) {
-        line(out, &lines[0], self.get());
+    fn write(&self, starts: &mut Starts<'_>, out: &mut String) {
+        starts.line(out, self.get());
     }
 }
 
@@ -183,8 +205,8 @@ impl Measure for Gauge {
         Self::new(entry.name, entry.kind).expect(VALID)
     }
 
-    fn write(&self, lines: &[Box<str>], out: &mut String) {
-        line(out, &lines[0], self.get());
+    fn write(&self, starts: &mut Starts<'_>, out: &mut String) {
+        starts.line(out, self.get());
     }
 }
 
@@ -197,40 +219,63 @@ impl Measure for Histogram {
     }
 
     /// One for each bucket, one for `+Inf`, then the sum and the count.
-    fn lines(entry: &Entry, pairs: &str) -> Box<[Box<str>]> {
+    fn lines(entry: &Entry, pairs: &str) -> Vec<String> {
         let name = entry.name;
         let comma = if pairs.is_empty() { "" } else { "," };
-        let braced = if pairs.is_empty() {
-            String::new()
-        } else {
-            format!("{{{pairs}}}")
-        };
+        let braced = braced(pairs);
         let bounds = entry.buckets.unwrap_or_default().iter().map(f64::to_string);
         let bounds = bounds.chain(["+Inf".to_owned()]);
         let buckets = bounds.map(|le| format!("{name}_bucket{{{pairs}{comma}le=\"{le}\"}} "));
         let totals = ["sum", "count"].map(|total| format!("{name}_{total}{braced} "));
-        buckets.chain(totals).map(String::into_boxed_str).collect()
+        buckets.chain(totals).collect()
     }
 
-    fn write(&self, lines: &[Box<str>], out: &mut String) {
+    fn write(&self, starts: &mut Starts<'_>, out: &mut String) {
         let metric = self.metric();
         let histogram = metric.get_histogram();
-        let buckets = histogram.get_bucket();
-        for (start, bucket) in lines.iter().zip(buckets) {
-            line(out, start, bucket.cumulative_count());
+        for bucket in histogram.get_bucket() {
+            starts.line(out, bucket.cumulative_count());
         }
-        let [infinity, sum, count] = &lines[buckets.len()..] else {
-            return;
-        };
-        line(out, infinity, histogram.get_sample_count());
-        line(out, sum, histogram.get_sample_sum());
-        line(out, count, histogram.get_sample_count());
+        starts.line(out, histogram.get_sample_count());
+        starts.line(out, histogram.get_sample_sum());
+        starts.line(out, histogram.get_sample_count());
     }
 }
 
-fn line(out: &mut String, start: &str, value: impl std::fmt::Display) {
-    out.push_str(start);
-    push(out, format_args!("{value}\n"));
+/// A number as the text format shows it.
+trait Value {
+    fn write(self, out: &mut String);
+}
+
+impl Value for u64 {
+    fn write(self, out: &mut String) {
+        out.push_str(itoa::Buffer::new().format(self));
+    }
+}
+
+impl Value for i64 {
+    fn write(self, out: &mut String) {
+        out.push_str(itoa::Buffer::new().format(self));
+    }
+}
+
+impl Value for f64 {
+    fn write(self, out: &mut String) {
+        // Most gauges and sums stand at nothing.
+        if self.to_bits() == 0 {
+            out.push('0');
+        } else {
+            push(out, format_args!("{self}"));
+        }
+    }
+}
+
+/// The labels of a series between braces, if it has some.
+fn braced(pairs: &str) -> String {
+    if pairs.is_empty() {
+        return String::new();
+    }
+    format!("{{{pairs}}}")
 }
 
 fn push(out: &mut String, text: std::fmt::Arguments<'_>) {

@@ -106,19 +106,6 @@ impl Traces {
         Some(RequestSpan { span, context })
     }
 
-    /// Begins a trace of its own with a span without length; none if it is not sampled.
-    pub(super) fn root(
-        &self,
-        name: &'static str,
-        attributes: impl FnOnce() -> Vec<KeyValue>,
-    ) -> Option<TraceContext> {
-        let builder = SpanBuilder::from_name(name).with_kind(SpanKind::Internal);
-        let mut span = self.tracer.build_with_context(builder, &Context::new());
-        let context = sampled(&span)?;
-        span.set_attributes(attributes());
-        Some(context)
-    }
-
     /// Tells of a span that is over, in the first of these traces and linked to the others.
     pub(super) fn ended(&self, belongs: &[TraceContext], ended: Ended) {
         let Some((parent, others)) = belongs.split_first() else {

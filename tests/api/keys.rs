@@ -1,6 +1,7 @@
 //! Who may call what.
 
-use reqwest::Method;
+use futures_util::{StreamExt, stream, stream::FuturesUnordered};
+use reqwest::{Body, Method, RequestBuilder};
 use reveille::{
     api::Settings,
     domain::{
@@ -207,4 +208,41 @@ async fn the_answers_kept_for_one_key_are_not_those_of_another() {
     assert_eq!(push(&keys[0]).await.body["opened"], 1);
     assert_eq!(push(&keys[0]).await.body["opened"], 1);
     assert_eq!(push(&keys[1]).await.body["merged"], 1);
+}
+
+/// A body that begins, and ends only if it is said to.
+fn body(ends: bool) -> Body {
+    let begun = stream::iter([Ok::<_, std::io::Error>("\n")]);
+    if ends {
+        return Body::wrap_stream(begun);
+    }
+    Body::wrap_stream(begun.chain(stream::pending()))
+}
+
+#[actix_web::test]
+async fn slow_uploads_of_one_key_leave_room_for_those_of_others() {
+    // given a key whose uploads never end, more of them than three quarters of what may be held
+    let scopes: &[Scope] = &[Scope::Register];
+    let (broker, keys) =
+        broker(&[("slow", Reach::All, scopes), ("other", Reach::All, scopes)]).await;
+    let upload = |key: &str, body: Body| -> RequestBuilder {
+        let request = broker.request(Method::POST, "/v1/tenants/contoso/channels");
+        let request = request.header("content-type", "application/x-ndjson");
+        request.bearer_auth(key).body(body)
+    };
+    let slow = (0..60).map(|_| upload(&keys[0], body(false)).send());
+    let mut slow: FuturesUnordered<_> = slow.collect();
+
+    // when those that find no room are answered
+    for _ in 0..60 - 32 {
+        let answer = slow.next().await.unwrap().unwrap();
+        assert_eq!(answer.status(), 503);
+        assert!(answer.headers().contains_key("retry-after"));
+    }
+
+    // then the other key finds some, and the slow one does not
+    let other = Answer::of(upload(&keys[1], body(true))).await;
+    assert_eq!(other.status, 200, "{:?}", other.body);
+    let refused = Answer::of(upload(&keys[0], body(true))).await;
+    assert_eq!((refused.status, refused.problem()), (503, "overloaded"));
 }

@@ -131,7 +131,7 @@ impl World {
         }
         let mut world = Self { tenant, campaigns };
         for campaign in &mut world.campaigns {
-            campaign.start(now).unwrap();
+            campaign.start(now, None).unwrap();
         }
         world
     }

@@ -30,7 +30,11 @@ async fn a_campaign_runs_from_draft_to_finished_and_tells_so() {
         let draft = world.report(&id).await;
         assert_eq!((draft.counts.targets, draft.counts.waiting), (700, 700));
 
-        world.campaigns.start(&world.tenant, &id).await.unwrap();
+        world
+            .campaigns
+            .start(&world.tenant, &id, None)
+            .await
+            .unwrap();
         let shift = world.shift(&id);
         world.until(&id, |r| r.counts.open == 700).await;
         assert_eq!(world.claimable().await, 256);
@@ -85,7 +89,11 @@ async fn repeats_and_strangers_are_told_apart_when_targets_are_added() {
     assert_eq!(add(true).await, [Repeated, Repeated, Repeated, Added]);
     assert_eq!(world.report(&id).await.counts.targets, 3);
 
-    world.campaigns.start(&world.tenant, &id).await.unwrap();
+    world
+        .campaigns
+        .start(&world.tenant, &id, None)
+        .await
+        .unwrap();
     let late = world
         .campaigns
         .add_targets(&world.tenant, &id, &[device(1)], false)
@@ -316,7 +324,11 @@ async fn targets_without_a_channel_wait_for_one_and_deleted_ones_end() {
             .draft(definition(Selection::Listed, Goal::Accepted), 3)
             .await;
         world.forget(1).await;
-        world.campaigns.start(&world.tenant, &id).await.unwrap();
+        world
+            .campaigns
+            .start(&world.tenant, &id, None)
+            .await
+            .unwrap();
         let _shift = world.shift(&id);
 
         let report = world.until(&id, |r| r.counts.waiting == 0).await;

@@ -136,7 +136,7 @@ impl World {
             tenant.enrol(&id, index);
         }
         let mut campaign = Campaign::draft(id, definition(), start);
-        campaign.start(start).unwrap();
+        campaign.start(start, None).unwrap();
         let posts = vec![0; devices];
         let per_second = (PER_SECOND * devices as f64 / DEVICES as f64).max(1.0);
         Self {

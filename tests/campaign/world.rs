@@ -256,7 +256,7 @@ impl World {
 
     pub(crate) async fn started(&self, definition: Definition, targets: usize) -> CampaignId {
         let id = self.draft(definition, targets).await;
-        self.campaigns.start(&self.tenant, &id).await.unwrap();
+        self.campaigns.start(&self.tenant, &id, None).await.unwrap();
         id
     }
 

@@ -232,7 +232,7 @@ async fn nothing_is_left_of_a_campaign_whose_targets_could_not_be_read() {
     let (code, shown, _) = rig.client(&["channels", "forecast"], "").await;
     assert_eq!(code, Some(0));
     assert!(
-        shown.starts_with("0 channels expire within 7 days"),
+        shown.starts_with("channels that expire within 7 days without renewal: 0"),
         "{shown}"
     );
     let (_, stats, _) = rig.client(&["channels", "stats", "--json"], "").await;

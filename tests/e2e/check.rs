@@ -3,7 +3,10 @@
 use reveille::sandbox::Behaviour;
 use serde_json::Value;
 
-use crate::rig::{Rig, TENANT};
+use crate::{
+    collector::Collector,
+    rig::{Rig, TENANT},
+};
 
 /// Runs the check; gives the exit code and the findings with their weights and cures.
 async fn check(rig: &Rig) -> (Option<i32>, Vec<(String, String)>) {
@@ -127,6 +130,38 @@ async fn each_kind_of_trouble_has_its_exit_code_and_its_cure() {
         assert_eq!(ended, Some(code), "{variable}: {findings:?}");
         assert!(finds(&findings, weight, words), "{variable}: {findings:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_collector_of_traces_is_tried_and_never_worse_than_a_warning() {
+    let collector = Collector::start().await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("http://{}/v1/traces", silent.local_addr().unwrap());
+    let with_login = collector.url.replace("http://", "http://ops:pass-word@");
+    for (endpoint, weight, words) in [
+        (with_login, "ok", "takes traces"),
+        (
+            collector.url.replace("/v1/traces", "/traces"),
+            "warning",
+            "it answered 400",
+        ),
+        (silent, "warning", "no answer in time"),
+        (
+            "http://127.0.0.1:1/v1/traces".to_owned(),
+            "warning",
+            "compare traces.endpoint",
+        ),
+    ] {
+        let mut rig = Rig::new(1, Behaviour::default());
+        rig.extra = format!("[traces]\nendpoint = \"{endpoint}\"\ntimeout = \"1s\"\n");
+        let (code, findings) = check(&rig).await;
+        assert_eq!(code, Some(0), "{findings:?}");
+        assert!(finds(&findings, weight, "traces: "), "{findings:?}");
+        assert!(finds(&findings, weight, words), "{findings:?}");
+        assert!(!format!("{findings:?}").contains("pass-word"));
+    }
+    let login = Some("Basic b3BzOnBhc3Mtd29yZA==".to_owned());
+    assert_eq!(collector.logins(), [login]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -293,3 +293,19 @@ async fn wns_is_reached_over_http1_and_over_http2_alike() {
         assert_eq!((one > 0, two > 0), (!http2, http2), "{offered:?} {wanted}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_asked_to_stop_while_it_starts_ends_in_order() {
+    // given a broker that waits for its store
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}/0", silent.local_addr().unwrap());
+    let mut rig = Rig::new(1, Behaviour::default());
+    rig.env.push(("REVEILLE_STORE_KIND", "redis".to_owned()));
+    rig.env.push(("REVEILLE_STORE_URL", url));
+    rig.spawn();
+    let _connection = silent.accept().await.unwrap();
+
+    rig.signal("-TERM");
+
+    assert_eq!(rig.ended().await, Some(0), "{}", rig.logged());
+}

@@ -134,9 +134,11 @@ async fn a_long_call_has_a_trace_that_a_person_can_look_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_a_campaign_releases_has_a_trace_of_its_own() {
+async fn one_trace_goes_from_the_start_of_a_campaign_to_the_attempts_of_its_first_targets() {
+    // given a caller who records the start of a campaign, and no other call that is sampled
+    const TARGETS: u32 = TRACED_MAX as u32 + 30;
     let collector = Collector::start().await;
-    let mut rig = traced(5, Behaviour::default(), &collector.url, "100%");
+    let mut rig = traced(TARGETS, Behaviour::default(), &collector.url, "0%");
     rig.start().await;
     rig.register_all().await;
 
@@ -145,24 +147,27 @@ async fn a_device_that_a_campaign_releases_has_a_trace_of_its_own() {
     let made = rig.http.post(&url).json(&body).send().await.unwrap();
     let made: Value = made.json().await.unwrap();
     let id = made["id"].as_str().unwrap();
-    let started = rig.http.post(format!("{url}/{id}/start")).send().await;
+
+    // when every target was reached
+    let start = rig.http.post(format!("{url}/{id}/start"));
+    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let started = start.header("traceparent", traceparent).send().await;
     assert!(started.unwrap().status().is_success());
-    until("every attempt was told", async || {
-        attempts(&collector.spans()).len() == 5
+    until("every target was reached", async || {
+        rig.reached() == u64::from(TARGETS)
     })
     .await;
     rig.signal("-TERM");
     assert_eq!(rig.ended().await, Some(0));
 
+    // then the first attempts are below the call, in the caller's trace, and the others were not told
     let spans = collector.spans();
+    let call = calls(&spans)[0];
+    assert_eq!(call.name, "POST /v1/tenants/{tenant}/campaigns/{id}/start");
+    assert_eq!((call.trace.as_str(), call.parent.as_str()), (TRACE, CALLER));
+    assert_eq!(attempts(&spans).len(), TRACED_MAX);
     for attempt in attempts(&spans) {
-        let root = spans.iter().find(|span| span.id == attempt.parent).unwrap();
-        assert_eq!(root.name, "release target");
-        assert_eq!(root.attributes["reveille.campaign"], id);
-        assert_eq!(
-            (root.trace.as_str(), root.parent.as_str()),
-            (attempt.trace.as_str(), "")
-        );
+        assert_eq!((&attempt.trace, &attempt.parent), (&call.trace, &call.id));
     }
 }
 

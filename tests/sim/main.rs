@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "nobody else uses a test")]
 
 mod store;
+mod waves;
 mod world;
 
 use std::{
@@ -285,53 +286,6 @@ fn an_app_whose_fresh_tokens_are_refused_is_held_and_probed_with_single_requests
         world.settle(2 * HOUR).await;
         assert_eq!(world.store.events("app.held").len(), 1);
         assert_eq!(world.store.events("app.resumed").len(), 1);
-    });
-}
-
-#[test]
-fn a_wave_of_refusals_holds_the_app_and_kills_no_channel() {
-    simulate(async {
-        let refused = Outcome::ChannelRefused {
-            cause: ChannelRefusal::Forbidden,
-        };
-        let world = World::start(Setup::default(), always(refused)).await;
-
-        world.push("a", 0..1_000, Class::Bulk).await;
-        tokio::time::sleep(Duration::from_secs(280)).await;
-
-        assert!(world.posts().len() <= 128, "{}", world.posts().len());
-        assert_eq!(world.store.events("app.held").len(), 1);
-        assert_eq!(world.store.events("channel.died").len(), 0);
-        let dead =
-            |r: &reveille::domain::record::DeviceRecord| r.channel_kind() == ChannelKind::Dead;
-        assert_eq!(world.store.records().iter().filter(|r| dead(r)).count(), 0);
-    });
-}
-
-#[test]
-fn single_dead_channels_are_confirmed_after_a_minute() {
-    simulate(async {
-        let script = |post: &Post, _: &world::Chaos| {
-            let gone = post.device.device.as_str().ends_with("7");
-            let outcome = if gone {
-                Outcome::ChannelRefused {
-                    cause: ChannelRefusal::Gone,
-                }
-            } else {
-                ACCEPTED
-            };
-            (Duration::from_millis(20), outcome)
-        };
-        let world = World::start(Setup::default(), Box::new(script)).await;
-
-        world.push("a", 0..100, Class::Normal).await;
-        tokio::time::sleep(Duration::from_secs(50)).await;
-        assert_eq!(world.store.events("channel.died").len(), 0);
-        tokio::time::sleep(Duration::from_secs(20)).await;
-
-        assert_eq!(world.store.events("channel.died").len(), 10);
-        assert_eq!(world.store.events("app.held").len(), 0);
-        assert_eq!(world.posts().len(), 100);
     });
 }
 

@@ -354,7 +354,7 @@ impl World {
         settings.dispatchers = 2;
         settings.in_flight_max = setup.in_flight_max;
         let rules = Rules::default();
-        let actors = actors::start(settings, rules.clone(), deps, Placement::Here).await;
+        let actors = actors::start(settings, Arc::new(rules.clone()), deps, Placement::Here).await;
         let world = Self {
             clock,
             chaos,

@@ -7,10 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::{App, seen::Watched};
 use crate::domain::{
     app_state::{Change, HoldReason},
+    breaker::Breaker,
     wns::reply::Outcome,
 };
 
-/// Hosts whose breakers are remembered; WNS has a few dozen.
+/// Hosts whose breakers are remembered; WNS has a few dozen. Those that answer are forgotten when another one fails.
 const HOSTS_MAX: usize = 1_024;
 /// Refusals that lead to a hold came this long before it at most: a wave is called within a minute.
 const MARKED_BEFORE: SignedDuration = SignedDuration::from_secs(61);
@@ -30,6 +31,12 @@ impl App {
                 if probe && watched.held() {
                     self.recover(&mut watched, now);
                 }
+            }
+            // A verdict on the channel alone, once it is known that WNS serves the app.
+            Outcome::ChannelRefused { .. }
+                if !probe && !watched.seen.state.doubts_channels(now) =>
+            {
+                watched.wave.note(self.origin.elapsed(), false);
             }
             Outcome::ChannelRefused { .. }
             | Outcome::OurFault { .. }
@@ -119,11 +126,16 @@ impl App {
             | Outcome::OurFault { .. }
             | Outcome::Redirected { .. } => None,
         };
-        let known = watched.breakers.len();
-        let breaker = match watched.breakers.get_mut(host) {
-            Some(breaker) => breaker,
-            None if failed.is_none() || known >= HOSTS_MAX => return,
-            None => watched.breakers.entry(host.into()).or_default(),
+        if failed.is_some() && !watched.breakers.contains_key(host) {
+            if watched.breakers.len() >= HOSTS_MAX {
+                watched.breakers.retain(|_, breaker| breaker.is_open());
+            }
+            if watched.breakers.len() < HOSTS_MAX {
+                watched.breakers.insert(host.into(), Breaker::default());
+            }
+        }
+        let Some(breaker) = watched.breakers.get_mut(host) else {
+            return;
         };
         let was_open = breaker.is_open();
         match failed {
@@ -131,6 +143,9 @@ impl App {
             None => breaker.answered(),
         }
         let is_open = breaker.is_open();
+        if breaker.is_healthy() {
+            watched.breakers.remove(host);
+        }
         if was_open == is_open {
             return;
         }
@@ -144,5 +159,86 @@ impl App {
         } else {
             self.telemetry.breaker_closed(&self.metrics, host, open);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{
+        actors::app::AppSettings,
+        domain::{
+            id::AppId,
+            pace::PaceBounds,
+            wns::reply::{ChannelRefusal, UnavailableKind},
+        },
+        telemetry::Telemetry,
+    };
+
+    use super::*;
+
+    const ACCEPTED: Outcome = Outcome::Accepted {
+        cached: false,
+        stated: true,
+    };
+    const GONE: Outcome = Outcome::ChannelRefused {
+        cause: ChannelRefusal::Gone,
+    };
+    const SILENT: Outcome = Outcome::Unavailable {
+        kind: UnavailableKind::Timeout,
+        retry_after: None,
+    };
+
+    fn app() -> App {
+        let id = AppId::new("contoso").unwrap();
+        let settings = AppSettings::new(id, PaceBounds::default());
+        App::new(settings, &Telemetry::new(Duration::from_secs(60)))
+    }
+
+    fn now() -> Timestamp {
+        "2026-03-01T12:00:00Z".parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hosts_that_failed_once_do_not_keep_a_breaker_from_one_that_is_down() {
+        let app = app();
+        for number in 0..3 * HOSTS_MAX {
+            app.observe(&format!("h{number}"), &SILENT, false, now());
+        }
+        for _ in 0..8 {
+            app.observe("down", &SILENT, false, now());
+        }
+        assert_eq!(app.hosts_avoided(), ["down"]);
+        assert!(app.watched().breakers.len() <= HOSTS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_is_well_again_is_forgotten() {
+        let app = app();
+        app.observe("h", &SILENT, false, now());
+        for _ in 0..32 {
+            assert_eq!(app.watched().breakers.len(), 1);
+            app.observe("h", &ACCEPTED, false, now());
+        }
+        assert_eq!(app.watched().breakers.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_good_probe_refused_channels_are_no_wave_but_refused_requests_are() {
+        let app = app();
+        let wave =
+            |outcome: &Outcome| (0..60).fold(false, |_, _| app.observe("h", outcome, false, now()));
+        assert!(wave(&GONE), "held");
+        app.observe("h", &ACCEPTED, true, now());
+        app.healed(app.healing().unwrap());
+
+        assert!(!wave(&GONE));
+
+        let fault = Outcome::OurFault {
+            status: 400,
+            description: None,
+        };
+        assert!(wave(&fault));
     }
 }

@@ -3,6 +3,8 @@
 //! When the wall clock is set back, what waits must not wait longer by the step. So due times are kept in queue time, which
 //! is wall time plus a correction; a step back raises the correction, and a later step forward takes it away again.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -10,6 +12,8 @@ use crate::ports::clock::Clock;
 
 /// Steps up to this are taken as jitter.
 const STEP_MS: i64 = 5_000;
+/// A step back is told for as long as it set the clock back, and for so long at least.
+const TOLD_MIN: Duration = Duration::from_secs(600);
 
 /// One look at both clocks, taken by the caller on its own runtime.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +38,14 @@ pub(super) struct QueueClock {
     wall_ms: i64,
     now_ms: i64,
     instant: Option<Instant>,
+    step: Option<StepBack>,
+}
+
+/// The wall clock was set back.
+#[derive(Clone, Copy, Debug)]
+struct StepBack {
+    ms: i64,
+    seen: Instant,
 }
 
 impl QueueClock {
@@ -44,14 +56,22 @@ impl QueueClock {
             wall_ms,
             now_ms: wall_ms.saturating_add(correction_ms),
             instant: None,
+            step: None,
         }
     }
 
-    /// The queue time of a moment; never less than what was told before.
+    /// The queue time of a moment; never less than what was told before. A moment that waited for its turn says nothing new.
     pub(super) fn observe(&mut self, moment: Moment) -> i64 {
+        if self.instant.is_some_and(|last| moment.instant < last) {
+            return self.now_ms;
+        }
         let passed = moment.wall_ms.saturating_sub(self.wall_ms);
         if passed < -STEP_MS {
             self.correction_ms = self.correction_ms.saturating_sub(passed);
+            self.step = Some(StepBack {
+                ms: passed.saturating_neg(),
+                seen: moment.instant,
+            });
         } else if let (Some(last), true) = (self.instant, self.correction_ms > 0) {
             let elapsed = moment.instant.saturating_duration_since(last);
             let ahead =
@@ -70,6 +90,13 @@ impl QueueClock {
     /// How far queue time is ahead of the wall clock because of steps back.
     pub(super) fn correction_ms(&self) -> i64 {
         self.correction_ms
+    }
+
+    /// How far the wall clock was set back lately, in milliseconds: until it shows again what it showed before.
+    pub(super) fn set_back_ms(&self, now: Instant) -> Option<i64> {
+        let step = self.step.filter(|_| self.correction_ms > 0)?;
+        let told = Duration::from_millis(step.ms.unsigned_abs()).max(TOLD_MIN);
+        (now.saturating_duration_since(step.seen) < told).then_some(step.ms)
     }
 
     /// Queue time of a time of day.
@@ -91,8 +118,6 @@ impl QueueClock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const HOUR_MS: i64 = 3_600_000;
@@ -126,6 +151,42 @@ mod tests {
 
         assert_eq!(clock.correction_ms(), 0);
         assert_eq!(now, wall + 2_000);
+    }
+
+    #[test]
+    fn a_look_that_waited_for_its_turn_is_no_step_back() {
+        let (start, wall) = (Instant::now(), 100 * HOUR_MS);
+        let mut clock = QueueClock::new(0, wall);
+        let waited = moment(start, 0, wall);
+        assert_eq!(
+            clock.observe(moment(start, 11_000, wall + 11_000)),
+            wall + 11_000
+        );
+
+        assert_eq!(clock.observe(waited), wall + 11_000);
+
+        assert_eq!(clock.correction_ms(), 0);
+        assert_eq!(clock.set_back_ms(start), None);
+    }
+
+    #[test]
+    fn a_step_back_is_told_until_the_clock_shows_again_what_it_showed() {
+        let (start, wall) = (Instant::now(), 100 * HOUR_MS);
+        let mut clock = QueueClock::new(0, wall);
+        clock.observe(moment(start, 0, wall - HOUR_MS));
+        let after = |ms| start + Duration::from_millis(ms);
+        assert_eq!(clock.set_back_ms(after(3_599_000)), Some(HOUR_MS));
+        assert_eq!(clock.set_back_ms(after(3_600_000)), None);
+        assert_eq!(
+            clock.correction_ms(),
+            HOUR_MS,
+            "what waits is not moved again"
+        );
+
+        clock.observe(moment(start, 4_000_000, wall - HOUR_MS + 4_000_000));
+        clock.observe(moment(start, 4_001_000, wall - HOUR_MS + 3_990_000));
+        assert_eq!(clock.set_back_ms(after(4_500_000)), Some(10_000));
+        assert_eq!(clock.set_back_ms(after(4_601_000)), None);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) struct Log {
     segments: VecDeque<(Arc<Segment>, u64)>,
     next_frame: u64,
     has_spare: bool,
+    /// Whether the newest segment has given back its room: the next frame needs another one.
+    sealed: bool,
 }
 
 /// Why the log could not be read.
@@ -48,6 +50,8 @@ pub(super) enum LogError {
     Store(#[from] StoreError),
     #[error("lists, events and documents: {0}")]
     Side(#[from] fjall::Error),
+    #[error("{0}")]
+    Apart(&'static str),
 }
 
 /// A frame of the log as it is read again.
@@ -74,6 +78,7 @@ impl Log {
             segments: VecDeque::new(),
             next_frame: 1,
             has_spare: folder.join(SPARE).exists(),
+            sealed: false,
         };
         let mut expected = None;
         for (place, number) in numbers.iter().enumerate() {
@@ -105,9 +110,10 @@ impl Log {
     /// Whether a frame of this many bytes belongs into the newest segment.
     pub(super) fn fits(&self, frame: &[u8]) -> bool {
         let end = self.segments.back().map(|(_, end)| *end);
-        end.is_some_and(|end| {
-            end == SEGMENT_HEAD_BYTES || end + frame.len() as u64 <= self.segment_bytes
-        })
+        !self.sealed
+            && end.is_some_and(|end| {
+                end == SEGMENT_HEAD_BYTES || end + frame.len() as u64 <= self.segment_bytes
+            })
     }
 
     /// Whether the next segment's room is taken already.
@@ -124,18 +130,25 @@ impl Log {
         Ok(())
     }
 
-    /// Begins a new segment.
+    /// Number of the last frame; 0 if there is none.
+    pub(super) fn last_frame(&self) -> u64 {
+        self.next_frame - 1
+    }
+
+    /// Begins a new segment. After an error it may be tried again.
     pub(super) fn rotate(&mut self) -> io::Result<Arc<Segment>> {
         self.prepare_spare()?;
         let mut number = 1;
         if let Some((last, end)) = self.segments.back() {
+            self.sealed = true;
             last.seal(*end)?;
             number = last.number + 1;
         }
         let spare = self.folder.join(SPARE);
-        let segment = Segment::create(&self.folder, &spare, number, self.store)?;
+        let created = Segment::create(&self.folder, &spare, number, self.store);
         self.has_spare = false;
-        let segment = Arc::new(segment);
+        let segment = Arc::new(created?);
+        self.sealed = false;
         let newest = (segment.clone(), SEGMENT_HEAD_BYTES);
         self.segments.push_back(newest);
         Ok(segment)
@@ -183,6 +196,13 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// The store that a log was begun for; none if there is no log yet.
+pub(super) fn store_of(folder: &Path) -> Result<Option<u64>, LogError> {
+    let first = segment_numbers(folder)?.first().copied();
+    let opened = first.map(|number| Segment::open(folder, number));
+    Ok(opened.transpose()?.map(|(_, store)| store))
 }
 
 fn segment_numbers(folder: &Path) -> Result<Vec<u32>, LogError> {

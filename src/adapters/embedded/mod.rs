@@ -46,6 +46,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 pub use open::OpenError;
 
@@ -82,6 +83,8 @@ pub struct EmbeddedOptions {
     pub disk_reserve_bytes: u64,
     /// A file that is thrown away when even settling finds no room.
     pub ballast_bytes: u64,
+    /// Ends the reading of the log early, and with it the opening.
+    pub given_up: CancellationToken,
 }
 
 impl EmbeddedOptions {
@@ -97,6 +100,7 @@ impl EmbeddedOptions {
             segment_bytes: 64 * 1024 * 1024,
             disk_reserve_bytes: 64 * 1024 * 1024,
             ballast_bytes: 64 * 1024 * 1024,
+            given_up: CancellationToken::new(),
         }
     }
 }
@@ -178,9 +182,9 @@ impl Shared {
             .expect("nothing panics while it holds this");
         let shortage = shortage.as_ref();
         warnings.extend(shortage.map(|s| format!("new work is refused: {s}")));
-        let behind_ms = self.state().clock.correction_ms();
-        if behind_ms > 0 {
-            let seconds = behind_ms / 1_000;
+        let set_back = self.state().clock.set_back_ms(self.moment().instant);
+        if let Some(ms) = set_back {
+            let seconds = ms / 1_000;
             warnings.push(format!(
                 "the clock was set back by {seconds} s; due times went with it"
             ));

@@ -18,7 +18,7 @@ use super::{
     EmbeddedOptions, EmbeddedStore, JOBS_MAX, Shared, WAKES_MAX,
     clock::{Moment, QueueClock},
     jobs::Job,
-    log::{Frame, Log, LogError},
+    log::{Frame, Log, LogError, store_of},
     ops::Op,
     room::Room,
     segment::SegmentError,
@@ -58,6 +58,14 @@ pub enum OpenError {
         /// Which one.
         detail: String,
     },
+    /// Its parts are of different moments.
+    #[error("the store folder {} was copied in parts, or while a broker used it: {detail}; copy it whole with the broker stopped, or use `reveille store copy`", path.display())]
+    Apart {
+        /// The folder.
+        path: PathBuf,
+        /// How that shows.
+        detail: &'static str,
+    },
     /// It holds something that cannot be read, which would lose what was acknowledged.
     #[error("the store folder {} is damaged: {detail}; keep a copy of it before anything else", path.display())]
     Damaged {
@@ -80,13 +88,8 @@ impl EmbeddedStore {
         make_folder(&folder).map_err(|source| io_error(&path, source))?;
         let side =
             Side::open(&side, options.cache_bytes).map_err(|error| damaged(&path, &error))?;
-        let read = read_log(
-            &folder,
-            options.segment_bytes,
-            &side,
-            options.clock.as_ref(),
-        );
-        let (log, state) = read.map_err(|error| log_error(&path, error))?;
+        let (log, state) =
+            read_log(&folder, &side, &options).map_err(|error| log_error(&path, error))?;
         let side = Arc::new(side);
         let shared = Arc::new(share(state, side.clone(), &log, options.clock.clone()));
         let room = Room::new(folder, options.disk_reserve_bytes, options.ballast_bytes);
@@ -143,14 +146,31 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 /// Adds up the log, in memory and aside.
 fn read_log(
     folder: &Path,
-    segment_bytes: u64,
     side: &Side,
-    clock: &dyn Clock,
+    options: &EmbeddedOptions,
 ) -> Result<(Log, State), LogError> {
     let (mut state, applied) = (State::new(rand::random()), side.applied()?);
+    let of_log = store_of(folder)?;
+    if of_log.is_some() && side.store()?.is_some_and(|of_side| of_log != Some(of_side)) {
+        return Err(LogError::Apart("`log` and `side` are of different stores"));
+    }
+    let seen = side.seen()?;
+    // Tables without a single change are new: whatever the log has lost, they never had.
+    let needed = (seen.is_some() || applied == 0).then(|| seen.unwrap_or(0).max(applied) + 1);
+    let mut first = None;
     let (mut wall_ms, mut correction_ms) = (None, 0);
     let now = Instant::now();
-    let log = Log::open(folder, segment_bytes, rand::random(), |frame: Frame<'_>| {
+    let bytes = options.segment_bytes;
+    let log = Log::open(folder, bytes, rand::random(), |frame: Frame<'_>| {
+        if options.given_up.is_cancelled() {
+            return Err(io::Error::from(io::ErrorKind::Interrupted).into());
+        }
+        let first = *first.get_or_insert(frame.number);
+        if needed.is_some_and(|needed| first > needed) {
+            return Err(LogError::Apart(
+                "`side` is older than the beginning of `log`",
+            ));
+        }
         if state
             .segments
             .back()
@@ -175,11 +195,26 @@ fn read_log(
         }
         Ok(())
     })?;
-    let moment = Moment::now(clock);
+    vouch(side, &log, first)?;
+    let moment = Moment::now(options.clock.as_ref());
     state.clock = QueueClock::new(correction_ms, wall_ms.unwrap_or(moment.wall_ms));
     state.clock.observe(moment);
     state.due.take_woken();
     Ok((log, state))
+}
+
+/// Notes that the tables go with the log, whose first frame is `first`.
+fn vouch(side: &Side, log: &Log, first: Option<u64>) -> Result<(), LogError> {
+    if side.applied()? > log.last_frame() {
+        return Err(LogError::Apart("`side` is newer than the end of `log`"));
+    }
+    if side.store()? != Some(log.store()) {
+        side.note_store(log.store())?;
+    }
+    if side.seen()?.is_none() {
+        side.note_seen(first.map_or(0, |first| first - 1))?;
+    }
+    Ok(())
 }
 
 fn share(state: State, side: Arc<Side>, log: &Log, clock: Arc<dyn Clock>) -> Shared {
@@ -234,6 +269,10 @@ fn log_error(path: &Path, error: LogError) -> OpenError {
         LogError::Segment(schema @ SegmentError::Schema(..)) => OpenError::Version {
             path: path.to_owned(),
             detail: schema.to_string(),
+        },
+        LogError::Apart(detail) => OpenError::Apart {
+            path: path.to_owned(),
+            detail,
         },
         error @ (LogError::Segment(SegmentError::Foreign(_))
         | LogError::Damaged { .. }

@@ -4,9 +4,12 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::{EmbeddedStore, closed, jobs::Job, segment::SCHEMA};
-use crate::ports::{
-    error::{Probe, StoreError, StoreHealth},
-    records::Urgency,
+use crate::{
+    domain::counted::counted,
+    ports::{
+        error::{Probe, StoreError, StoreHealth},
+        records::Urgency,
+    },
 };
 
 #[async_trait]
@@ -17,7 +20,8 @@ impl Probe for EmbeddedStore {
         let devices = self.shared.state().devices.len();
         Ok(StoreHealth {
             description: format!(
-                "embedded store, schema {SCHEMA}, {devices} devices, in {}",
+                "embedded store, schema {SCHEMA}, {}, in {}",
+                counted(devices as u64, "device"),
                 self.path.display()
             ),
             durability: "a 202 survives kill -9 and a power cut: it is given after fsync"

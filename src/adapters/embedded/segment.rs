@@ -74,8 +74,13 @@ impl Segment {
         head.put_u64(store);
         file.write_all_at(&head, 0)?;
         file.sync_all()?;
-        std::fs::rename(prepared, folder.join(file_name(number)))?;
-        File::open(folder)?.sync_all()?;
+        let path = folder.join(file_name(number));
+        std::fs::rename(prepared, &path)?;
+        if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+            // Nobody knows whether the name would survive; another attempt begins with another file.
+            std::fs::remove_file(&path)?;
+            return Err(error);
+        }
         Ok(Self { number, file })
     }
 

@@ -9,7 +9,9 @@
 //! feed        tenant 0 first number                 → time, count, events
 //! documents   name                                  → version, expiry, bytes
 //! expiry      expiry name                           →
-//! meta        "applied"                             → number of the last frame seen
+//! meta        "applied"                             → number of the last frame that changed something
+//!             "seen"                                → number of a frame up to which the log may be gone
+//!             "store"                               → the store whose log it is a view of
 //! ```
 
 use std::path::Path;
@@ -22,6 +24,8 @@ use super::{
 };
 
 const APPLIED: &str = "applied";
+const SEEN: &str = "seen";
+const STORE: &str = "store";
 const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -67,11 +71,34 @@ impl Side {
         })
     }
 
-    /// The last frame of the log that is in the tables.
+    /// The last frame of the log that changed the tables.
     pub(super) fn applied(&self) -> fjall::Result<u64> {
-        let applied = self.meta.get(APPLIED)?;
-        let number = applied.and_then(|bytes| Bytes::new(&bytes).u64().ok());
-        Ok(number.unwrap_or(0))
+        Ok(self.number(APPLIED)?.unwrap_or(0))
+    }
+
+    /// The last frame that the tables need no more; none if that was never noted.
+    pub(super) fn seen(&self) -> fjall::Result<Option<u64>> {
+        self.number(SEEN)
+    }
+
+    /// Notes that everything up to `frame` is in the tables; durable with the next [`Side::persist`].
+    pub(super) fn note_seen(&self, frame: u64) -> fjall::Result<()> {
+        self.meta.insert(SEEN, frame.to_le_bytes())
+    }
+
+    /// The store whose log the tables are a view of, if that was noted.
+    pub(super) fn store(&self) -> fjall::Result<Option<u64>> {
+        self.number(STORE)
+    }
+
+    /// Notes whose tables these are.
+    pub(super) fn note_store(&self, store: u64) -> fjall::Result<()> {
+        self.meta.insert(STORE, store.to_le_bytes())
+    }
+
+    fn number(&self, name: &str) -> fjall::Result<Option<u64>> {
+        let kept = self.meta.get(name)?;
+        Ok(kept.and_then(|bytes| Bytes::new(&bytes).u64().ok()))
     }
 
     /// Applies what concerns the tables of one frame.

@@ -317,7 +317,14 @@ impl Writer {
         if rotated.as_ref().is_err_and(is_full) && self.room.drop_ballast() {
             rotated = self.log.rotate();
         }
-        let segment = rotated.map_err(|error| self.log_failed(&error))?;
+        // Nothing was written yet, so the next change may try again, whatever stood in the way.
+        let segment = rotated.map_err(|error| match is_full(&error) {
+            true => full(&error),
+            false => StoreError::Unavailable {
+                detail: format!("the log cannot grow: {error}; it is tried again"),
+                retry_after: None,
+            },
+        })?;
         self.shared.state().segments.push_back(segment);
         Ok(())
     }
@@ -338,8 +345,7 @@ impl Writer {
 
     fn log_failed(&mut self, error: &std::io::Error) -> StoreError {
         if is_full(error) {
-            let detail = format!("the log cannot grow: {error}");
-            return StoreError::Full { detail };
+            return full(error);
         }
         let error = io_failed("the log cannot be written", error);
         self.failed = Some(error.clone());
@@ -379,13 +385,20 @@ impl Writer {
         let is_empty = self.compaction.as_mut().is_some_and(Compaction::commit);
         if is_empty {
             self.compaction = None;
-            self.side.persist().map_err(|e| side_failed(&e))?;
+            let seen = self.side.note_seen(self.log.last_frame());
+            seen.and_then(|()| self.side.persist())
+                .map_err(|e| side_failed(&e))?;
             self.shared.state().segments.pop_front();
             let removed = self.log.remove_oldest();
             removed.map_err(|e| io_failed("a segment cannot be removed", &e))?;
         }
         Ok(())
     }
+}
+
+fn full(error: &std::io::Error) -> StoreError {
+    let detail = format!("the log cannot grow: {error}");
+    StoreError::Full { detail }
 }
 
 /// The changes of a payload.

@@ -178,7 +178,7 @@ fn show(mut campaign: Value, errors: Vec<Value>, as_json: bool) -> Result<Exit, 
     let text = |name: &str| campaign[name].as_str().unwrap_or_default();
     let targets = grouped(counted(&campaign, "targets"));
     eprintln!(
-        "{}: {}, {targets} targets so far",
+        "{}: {}, targets so far: {targets}",
         text("name"),
         text("state")
     );

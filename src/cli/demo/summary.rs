@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use super::{DemoError, console::Console, stage::Stage};
-use crate::sandbox::Ledger;
+use crate::{domain::counted::counted, sandbox::Ledger};
 
 /// The numbers of one run.
 pub(super) struct Summary {
@@ -135,7 +135,8 @@ impl fmt::Display for Summary {
             "  {:<22}{:>10}",
             "devices that answered", ledger.devices.checked_in
         )?;
-        writeln!(f, "\n{} devices in {seconds:.1} s", self.devices)?;
+        let devices = counted(self.devices, "device");
+        writeln!(f, "\n{devices} in {seconds:.1} s")?;
         for (words, holds) in self.checks() {
             writeln!(f, "  {} {words}", if holds { "ok  " } else { "FAIL" })?;
         }

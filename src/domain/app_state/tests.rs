@@ -180,6 +180,30 @@ fn whoever_lets_an_app_go_on_ends_what_began_before_and_no_wave_is_called_for_an
 }
 
 #[test]
+fn a_wave_whose_probe_was_answered_well_is_not_called_again_for_an_hour() {
+    let mut state = AppState::default();
+    assert!(state.doubts_channels(at(0)));
+    apply(&mut state, 0, Change::Held(HoldReason::Wave));
+    apply(&mut state, 300, Change::ProbePassed);
+    assert_eq!(
+        (
+            state.doubts_channels(at(300 + 3_599)),
+            state.doubts_channels(at(300 + 3_600))
+        ),
+        (false, true)
+    );
+    assert!(state.doubts_channels(at(-3_600)), "the clock was set back");
+
+    let mut state = AppState::default();
+    apply(&mut state, 0, Change::Held(HoldReason::TokenRefused));
+    apply(&mut state, 300, Change::ProbePassed);
+    assert!(
+        state.doubts_channels(at(301)),
+        "it says nothing of channels"
+    );
+}
+
+#[test]
 fn it_survives_as_json_and_older_documents_are_read() {
     let mut state = AppState::default();
     apply(&mut state, 0, throttle(900));

@@ -15,6 +15,7 @@ use crate::domain::{
     event::{Event, EventKind},
     id::CampaignId,
     schedule::later,
+    trace_context::TraceContext,
 };
 
 /// How far a campaign has come.
@@ -115,6 +116,9 @@ pub struct Campaign {
     pub created_at: Timestamp,
     /// When it was started.
     pub started_at: Option<Timestamp>,
+    /// The trace of the call that started it, if it is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// When its targets were complete.
     pub prepared_at: Option<Timestamp>,
     /// Fixed at the start.
@@ -145,6 +149,7 @@ impl Campaign {
             state: State::Draft,
             created_at: now,
             started_at: None,
+            trace: None,
             prepared_at: None,
             deadline: None,
             ended_at: None,
@@ -207,11 +212,11 @@ impl Campaign {
 
     // === what people do; repeating it changes nothing ===
 
-    /// Starts a draft.
+    /// Starts a draft; the attempts of its first targets belong to `trace`.
     ///
     /// # Errors
     /// [`Refusal`] for a paused or closed campaign, or when the deadline is over.
-    pub fn start(&mut self, now: Timestamp) -> Result<(), Refusal> {
+    pub fn start(&mut self, now: Timestamp, trace: Option<TraceContext>) -> Result<(), Refusal> {
         match self.state {
             State::Draft => {}
             State::Preparing | State::Running => return Ok(()),
@@ -223,6 +228,7 @@ impl Campaign {
         }
         self.deadline = Some(deadline);
         self.started_at = Some(now);
+        self.trace = trace;
         if self.definition.selection == Selection::Listed {
             self.prepared(now);
         } else {

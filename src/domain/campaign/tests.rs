@@ -33,7 +33,7 @@ fn draft() -> Campaign {
 fn in_state(state: State) -> Campaign {
     let mut campaign = draft();
     if state != State::Draft {
-        campaign.start(at(1)).unwrap();
+        campaign.start(at(1), None).unwrap();
     }
     campaign.state = state;
     campaign
@@ -52,7 +52,7 @@ fn waves(sizes: &[WaveSize]) -> Campaign {
             },
         })
         .collect();
-    campaign.start(at(0)).unwrap();
+    campaign.start(at(0), None).unwrap();
     campaign
 }
 
@@ -85,7 +85,7 @@ fn does(tick: Tick) -> Duties {
 fn every_state_takes_what_fits_and_refuses_the_rest() {
     type Verb = fn(&mut Campaign, Timestamp) -> Result<(), Refusal>;
     let verbs: [(&str, Verb); 4] = [
-        ("start", Campaign::start),
+        ("start", |campaign, now| campaign.start(now, None)),
         ("pause", Campaign::pause),
         ("resume", Campaign::resume),
         ("cancel", Campaign::cancel),
@@ -136,7 +136,7 @@ fn a_campaign_is_read_back_as_it_was_written() {
 fn a_selection_is_prepared_before_anything_is_released() {
     let mut campaign = draft();
     campaign.definition.selection = Selection::All;
-    campaign.start(at(0)).unwrap();
+    campaign.start(at(0), None).unwrap();
     assert_eq!(campaign.state, State::Preparing);
     assert!(told(&campaign).is_empty(), "it has not begun to release");
     let duties = does(campaign.tick(&counts(5, 5, 0), at(1)));
@@ -263,7 +263,7 @@ fn the_deadline_ends_every_state_that_can_end() {
     let over = at(8 * 24 * 3_600);
     for state in [State::Running, State::Paused] {
         let mut campaign = draft();
-        campaign.start(at(0)).unwrap();
+        campaign.start(at(0), None).unwrap();
         campaign.state = state;
         let duties = does(campaign.tick(&counts(9, 3, 6), over));
         assert_eq!(
@@ -276,13 +276,13 @@ fn the_deadline_ends_every_state_that_can_end() {
     }
     let mut late = draft();
     late.definition.until = Until::Deadline(at(5));
-    assert_eq!(late.start(at(5)), Err(Refusal::TooLate));
+    assert_eq!(late.start(at(5), None), Err(Refusal::TooLate));
 }
 
 #[test]
 fn a_cancelled_campaign_is_swept_until_nothing_is_left() {
     let mut campaign = draft();
-    campaign.start(at(0)).unwrap();
+    campaign.start(at(0), None).unwrap();
     campaign.cancel(at(1)).unwrap();
     assert!(campaign.parked());
     assert_eq!(
@@ -297,7 +297,7 @@ fn a_cancelled_campaign_is_swept_until_nothing_is_left() {
 #[test]
 fn news_are_left_to_whoever_made_them_for_a_while() {
     let mut campaign = draft();
-    campaign.start(at(0)).unwrap();
+    campaign.start(at(0), None).unwrap();
     let age = SignedDuration::from_secs(2);
     assert!(!campaign.news_before(at(1), age));
     assert!(campaign.news_before(at(2), age));

@@ -11,20 +11,32 @@ use crate::{
     ports::{error::StoreError, records::Urgency},
 };
 
-/// Releases at most `limit` of the targets that come next. Fewer are released when others change the same devices, or when
+/// Targets of one campaign whose attempts belong to the trace of the call that started it: as many as a person can look at.
+pub(super) const TRACED_MAX: u64 = 100;
+
+/// How much a round may release.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Targets.
+    pub(super) targets: u64,
+    /// The first of them whose attempts belong to the campaign's trace.
+    pub(super) traced: u64,
+}
+
+/// Releases at most so many of the targets that come next. Fewer are released when others change the same devices, or when
 /// the list has no more; they are found again.
 pub(super) async fn release(
     hand: &Hand<'_>,
     wave: u8,
     paused: &HashSet<CampaignId>,
-    limit: u64,
+    limits: Limits,
 ) -> Result<Round, StoreError> {
     let order = Order {
         campaign: hand.campaign,
         wave,
         paused,
     };
-    let limit = usize::try_from(limit).unwrap_or(ROUND).min(ROUND);
+    let limit = usize::try_from(limits.targets).unwrap_or(ROUND).min(ROUND);
     let store = &hand.desk.store;
     let next = store
         .first(hand.tenant, &hand.waiting_list(), limit)
@@ -44,9 +56,12 @@ pub(super) async fn release(
             stored,
         })
         .collect();
-    let telemetry = &hand.desk.telemetry;
+    let mut traced = limits.traced;
     hand.apply(&targets, Urgency::Open, |step, mut candidate| {
-        candidate.trace = telemetry.campaign_trace(hand.tenant, &hand.campaign.id);
+        if traced > 0 {
+            traced -= 1;
+            candidate.trace = hand.campaign.trace;
+        }
         released(step, &order, candidate)
     })
     .await

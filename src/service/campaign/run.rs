@@ -15,7 +15,7 @@ use super::{
     CampaignError, Campaigns,
     batch::{Hand, ROUND},
     prepare::prepare,
-    release::release,
+    release::{Limits, TRACED_MAX, release},
     selecting::Selecting,
     selector,
     sweep::Sweeper,
@@ -303,10 +303,16 @@ impl Shift {
         }
         let wave = hand.campaign.wave_of_release(counts.targets);
         let paused = self.paused().await?;
+        let mut released = counts.targets.saturating_sub(counts.waiting);
         while left > 0 {
             let asked = left.min(ROUND as u64);
-            let round = release(hand, wave, &paused, asked).await?;
+            let limits = Limits {
+                targets: asked,
+                traced: TRACED_MAX.saturating_sub(released),
+            };
+            let round = release(hand, wave, &paused, limits).await?;
             self.allowance.spend(round.done);
+            released += round.done;
             left = left.saturating_sub(round.done);
             if round.done < asked {
                 break;

@@ -140,10 +140,34 @@ fn without_values(message: &str) -> String {
     ] {
         if message.starts_with(beginning) {
             let expected = message.rsplit_once(", expected ").map_or("", |(_, e)| e);
-            return format!("{said}{}", cut_to(expected, 200));
+            return format!("{said}{}", in_json(cut_to(expected, 200)));
         }
     }
+    if message.starts_with("data did not match any variant of untagged enum") {
+        return "none of the forms that are taken here".to_owned();
+    }
     shorten_quoted(message)
+}
+
+/// What the library expects, in words of JSON: it names the types of this program, which nobody outside knows.
+fn in_json(expected: &str) -> &str {
+    let kinds = [
+        ("struct ", "an object"),
+        ("map", "an object"),
+        ("a map", "an object"),
+        ("internally tagged enum ", "an object"),
+        ("adjacently tagged enum ", "an object"),
+        ("enum ", "a word that is taken here"),
+        ("variant ", "a word that is taken here"),
+        ("tuple ", "a list"),
+        ("a tuple ", "a list"),
+        ("sequence", "a list"),
+        ("a sequence", "a list"),
+        ("unit", "null"),
+        ("option", "a value or null"),
+    ];
+    let known = kinds.iter().find(|(kind, _)| expected.starts_with(kind));
+    known.map_or(expected, |(_, words)| words)
 }
 
 /// Shortens what stands in the first pair of backticks: a name that the caller chose.
@@ -185,6 +209,66 @@ mod tests {
         device: Text<'a>,
         #[expect(dead_code, reason = "only read")]
         count: Option<u32>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only read")]
+    struct Nested<'a> {
+        #[serde(borrow)]
+        line: Line<'a>,
+        either: Option<Either>,
+        word: Option<Word>,
+        pair: Option<(u8, u8)>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(untagged)]
+    #[expect(dead_code, reason = "only read")]
+    enum Either {
+        Number(u32),
+        Text(String),
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Word {
+        One,
+    }
+
+    #[test]
+    fn no_error_names_a_type_of_this_program() {
+        for (text, pointer, words) in [
+            ("3", None, "an object"),
+            (r#"{"line":[1]}"#, Some("/line/0"), "a string"),
+            (r#"{"line":"x"}"#, Some("/line"), "an object"),
+            (
+                r#"{"line":{"device":"d"},"either":[]}"#,
+                Some("/either"),
+                "none of the forms",
+            ),
+            (
+                r#"{"line":{"device":"d"},"word":"two"}"#,
+                Some("/word"),
+                "expected `one`",
+            ),
+            (
+                r#"{"line":{"device":"d"},"pair":{}}"#,
+                Some("/pair"),
+                "a list",
+            ),
+        ] {
+            let wrong = read::<Nested<'_>>(text.as_bytes()).unwrap_err();
+            assert!(wrong.detail.contains(words), "{text}: {}", wrong.detail);
+            assert_eq!(
+                wrong.pointer.as_deref(),
+                pointer,
+                "{text}: {}",
+                wrong.detail
+            );
+            for name in ["Nested", "Line", "Either", "Word", "struct", "enum"] {
+                assert!(!wrong.detail.contains(name), "{text}: {}", wrong.detail);
+            }
+        }
     }
 
     fn refusal(text: &str) -> String {

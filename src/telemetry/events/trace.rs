@@ -1,26 +1,16 @@
-//! Calls and campaigns that are traced, and the way of their spans to the collector.
+//! Calls that are traced, and the way of their spans to the collector.
 
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use opentelemetry_sdk::trace::SpanExporter;
 use tokio::time::Instant;
 
-use crate::{
-    domain::{
-        id::{CampaignId, TenantId},
-        trace_context::TraceContext,
-    },
-    telemetry::{ExportResult, RequestSpan, Telemetry, traces::Traces},
-};
+use crate::telemetry::{ExportResult, RequestSpan, Telemetry, traces::Traces};
 
 impl Telemetry {
     /// From now on spans go to `exporter`: those of calls whose caller records them, and `ratio` of the others. To be called
     /// once, before anything is traced.
     pub fn export_traces(&self, exporter: impl SpanExporter + 'static, ratio: f64) {
-        for result in ExportResult::ALL {
-            self.0.families.trace_exports.with(&[result.as_str()]);
-        }
         self.0
             .traces
             .get_or_init(move || Traces::new(exporter, ratio));
@@ -41,17 +31,6 @@ impl Telemetry {
     /// A call that is traced was answered with `code`.
     pub fn request_traced(&self, mut span: RequestSpan, code: u16) {
         span.answered(code);
-    }
-
-    /// Whether a device that `campaign` releases is traced, and where its attempts belong then.
-    #[must_use]
-    pub fn campaign_trace(&self, tenant: &TenantId, campaign: &CampaignId) -> Option<TraceContext> {
-        self.0.traces.get()?.root("release target", || {
-            vec![
-                KeyValue::new("reveille.tenant", tenant.to_string()),
-                KeyValue::new("reveille.campaign", campaign.to_string()),
-            ]
-        })
     }
 
     /// The collector took some spans.

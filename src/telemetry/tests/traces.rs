@@ -133,10 +133,8 @@ async fn a_callers_header_decides_and_an_invalid_one_is_as_none() {
 fn without_an_exporter_nothing_is_traced() {
     let telemetry = telemetry();
     assert!(telemetry.request_span(Some(CALLER), "GET", "/").is_none());
-    let (tenant, campaign) = (
-        TenantId::new("emea").unwrap(),
-        crate::domain::id::CampaignId::new("c1").unwrap(),
-    );
-    assert_eq!(telemetry.campaign_trace(&tenant, &campaign), None);
-    assert!(!telemetry.render(Instant::now()).contains("trace_exports"));
+    for result in ["sent", "failed"] {
+        let line = format!("reveille_trace_exports_total{{result=\"{result}\"}} 0");
+        assert!(shows(&telemetry, &line), "alerts need a beginning at zero");
+    }
 }

@@ -1,6 +1,9 @@
 //! What only the embedded store promises: steps of the clock, a log that stays short, damage that is noticed.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod folder;
+mod marks;
+
 use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
