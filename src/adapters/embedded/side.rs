@@ -18,6 +18,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistM
 
 use super::{
     bytes::{Bytes, Put},
+    fronts::Fronts,
     ops::Op,
 };
 
@@ -33,6 +34,7 @@ pub(super) struct Side {
     pub(super) feed: Keyspace,
     pub(super) documents: Keyspace,
     pub(super) expiry: Keyspace,
+    pub(super) fronts: Fronts,
     meta: Keyspace,
 }
 
@@ -63,6 +65,7 @@ impl Side {
             documents: table("documents")?,
             expiry: table("expiry")?,
             meta: table("meta")?,
+            fronts: Fronts::default(),
             database,
         })
     }
@@ -81,7 +84,9 @@ impl Side {
             self.add(&mut batch, op)?;
         }
         batch.insert(&self.meta, APPLIED, frame.to_le_bytes());
-        batch.commit()
+        batch.commit()?;
+        self.fronts.note(ops);
+        Ok(())
     }
 
     fn add(&self, batch: &mut OwnedWriteBatch, op: &Op<'_>) -> fjall::Result<()> {
