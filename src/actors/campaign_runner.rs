@@ -24,7 +24,7 @@ pub const CAPACITY: usize = 1;
 /// Most campaigns that one broker works at; others wait, or are another broker's.
 pub const SHIFTS_MAX: usize = 1024;
 /// Shortest and longest time between two looks at all campaigns; a changed document shortens it.
-const LOOK_MIN: Duration = Duration::from_millis(500);
+const LOOK_MIN: Duration = Duration::from_millis(200);
 const LOOK_MAX: Duration = Duration::from_secs(10);
 /// When to offer a shift again where another broker has the campaign.
 const ELSEWHERE: Duration = Duration::from_secs(5);

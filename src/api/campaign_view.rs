@@ -62,6 +62,9 @@ pub(super) struct CampaignView {
     /// When it was started.
     #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
+    /// When its targets were complete; null while they are being listed.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    prepared_at: Option<Timestamp>,
     /// When what is left expires; null until it is started.
     #[schema(value_type = Option<String>, format = DateTime)]
     deadline: Option<Timestamp>,
@@ -130,6 +133,7 @@ impl From<Report> for CampaignView {
             check_in_delay_seconds: DelayView::from(&report.counts.delays),
             created_at: campaign.created_at,
             started_at: campaign.started_at,
+            prepared_at: campaign.prepared_at,
             deadline: campaign.deadline,
             estimated_end: report.released_by,
             ended_at: campaign.ended_at,

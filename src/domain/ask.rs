@@ -86,6 +86,14 @@ pub enum Source {
     Campaign(CampaignId),
 }
 
+impl Source {
+    /// Whether it is the campaign `id`.
+    #[must_use]
+    pub fn is_campaign(&self, id: &CampaignId) -> bool {
+        matches!(self, Self::Campaign(of) if of == id)
+    }
+}
+
 /// How far an open ask has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {

@@ -2,13 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     ask::{Class, CloseReason},
     channel::ChannelKind,
     delay::DelayBucket,
     id::CampaignId,
+    schedule::earlier,
 };
 
 /// What is counted per tenant; as text the field name in the store.
@@ -28,6 +29,37 @@ pub enum Counter {
     Wave(CampaignId, u8, TargetState),
     /// A campaign's targets that checked in, by how long it took: `campaign.<id>.delay_<bucket>`; only grows.
     Delay(CampaignId, DelayBucket),
+    /// A campaign's targets whose session may be open, by when they were last told to wake: `campaign.<id>.woken_<slot>`.
+    Woken(CampaignId, WakeSlot),
+}
+
+/// Ten seconds in which devices are told to wake, counted from the begin of 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WakeSlot(pub i64);
+
+impl WakeSlot {
+    /// A device that was woken this long ago has its session behind it, or will not open one.
+    pub const SESSION: SignedDuration = SignedDuration::from_secs(60);
+    const SECONDS: i64 = 10;
+
+    /// The slot of a moment.
+    #[must_use]
+    pub fn of(at: Timestamp) -> Self {
+        Self(at.as_second().div_euclid(Self::SECONDS))
+    }
+
+    /// Whether a session of a device that was woken in this slot may be open: some seconds longer than
+    /// [`WakeSlot::SESSION`], since it begins at any moment of the slot.
+    #[must_use]
+    pub fn may_be_open(self, now: Timestamp) -> bool {
+        self >= Self::of(earlier(now, Self::SESSION))
+    }
+
+    /// Whether no commit that is still on its way moves the slot any more.
+    #[must_use]
+    pub fn is_over(self, now: Timestamp) -> bool {
+        self < Self::of(earlier(now, Self::SESSION * 3))
+    }
 }
 
 impl Counter {
@@ -94,6 +126,7 @@ impl fmt::Display for Counter {
                 write!(f, "campaign.{id}.wave{wave}_{}", state.as_str())
             }
             Self::Delay(id, bucket) => write!(f, "campaign.{id}.delay_{}", bucket.0),
+            Self::Woken(id, slot) => write!(f, "campaign.{id}.woken_{}", slot.0),
         }
     }
 }
@@ -131,6 +164,9 @@ fn of_campaign(id: &str, what: &str) -> Option<Counter> {
     let id = CampaignId::new(id).ok()?;
     if let Some(bucket) = what.strip_prefix("delay_") {
         return Some(Counter::Delay(id, DelayBucket(bucket.parse().ok()?)));
+    }
+    if let Some(slot) = what.strip_prefix("woken_") {
+        return Some(Counter::Woken(id, WakeSlot(slot.parse().ok()?)));
     }
     if let Some((wave, state)) = what.strip_prefix("wave").and_then(|w| w.split_once('_')) {
         return Some(Counter::Wave(id, wave.parse().ok()?, target_state(state)?));
@@ -199,6 +235,7 @@ mod tests {
             Counter::Campaign(id(), TargetState::Closed("accepted")),
             Counter::Wave(id(), 12, TargetState::Closed("checked_in")),
             Counter::Delay(id(), DelayBucket(31)),
+            Counter::Woken(id(), WakeSlot(179_000_000)),
         ];
         for counter in counters {
             assert_eq!(counter.to_string().parse(), Ok(counter));

@@ -4,11 +4,12 @@
 //! one of them and the counts add up by construction.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use super::{
-    ask::{Ask, Phase, Source},
+    ask::{Ask, Goal, Phase, Source},
     channel::{Channel, ChannelKind, ChannelState},
-    counter::{Counter, Moves, TargetState},
+    counter::{Counter, Moves, TargetState, WakeSlot},
     delay::DelayBucket,
     event::Event,
     id::{CampaignId, DeviceKey},
@@ -139,6 +140,7 @@ pub fn compose(key: DeviceKey, before: Before<'_>, after: After, lease: Option<L
     count_record(&mut moves, old, -1);
     count_record(&mut moves, new, 1);
     count_expiry(&mut moves, old, new);
+    count_sessions(&mut moves, old, new, &after.effects.closed);
     let mut lists = Vec::new();
     list_channel(&mut lists, old.unwrap_or(&blank), new.unwrap_or(&blank));
     for closed in &after.effects.closed {
@@ -209,6 +211,51 @@ fn count_record(moves: &mut Moves, record: Option<&DeviceRecord>, by: i64) {
             }
         }
     }
+}
+
+/// Counts the targets that were told to wake: from their release on, and from the acceptance of the notification instead as
+/// soon as that is known. One that ends within [`WakeSlot::SESSION`] is taken out; older slots are not looked at any more.
+fn count_sessions(
+    moves: &mut Moves,
+    old: Option<&DeviceRecord>,
+    new: Option<&DeviceRecord>,
+    closed: &[ClosedTarget],
+) {
+    let mut take_out = |id: &CampaignId, woken: Timestamp, at: Timestamp| {
+        if at.duration_since(woken) < WakeSlot::SESSION {
+            moves.add(Counter::Woken(id.clone(), WakeSlot::of(woken)), -1);
+        }
+    };
+    for (id, woken) in old.into_iter().flat_map(told_to_wake) {
+        let still = new.into_iter().flat_map(told_to_wake);
+        let ended = closed.iter().find(|c| c.ask.source.is_campaign(id));
+        match still.into_iter().find(|(of, _)| *of == id) {
+            Some((_, later)) if later != woken => take_out(id, woken, later),
+            Some(_) => {}
+            None => take_out(id, woken, ended.map_or(woken, |c| c.ask.closed_at)),
+        }
+    }
+    for (id, woken) in new.into_iter().flat_map(told_to_wake) {
+        let mut before = old.into_iter().flat_map(told_to_wake);
+        if !before.any(|was| was == (id, woken)) {
+            moves.add(Counter::Woken(id.clone(), WakeSlot::of(woken)), 1);
+        }
+    }
+}
+
+/// The campaigns that wait for a session of this device, each with the moment at which it was last told to wake.
+fn told_to_wake(record: &DeviceRecord) -> impl Iterator<Item = (&CampaignId, Timestamp)> {
+    let asks = record.push.iter().flat_map(|push| &push.asks);
+    asks.filter_map(|ask| {
+        let (Source::Campaign(id), Goal::CheckIn) = (&ask.source, ask.goal) else {
+            return None;
+        };
+        let woken = match ask.phase {
+            Phase::Waiting => ask.opened_at,
+            Phase::Awaiting { accepted_at } => accepted_at,
+        };
+        Some((id, woken))
+    })
 }
 
 /// Moves a usable channel from the day on which it was expected to expire to the day on which it is now.

@@ -137,6 +137,12 @@ pub fn later(at: Timestamp, delay: SignedDuration) -> Timestamp {
     at.saturating_add(delay).unwrap_or(Timestamp::MAX)
 }
 
+/// `at` less `time`, held within what a timestamp can say.
+#[must_use]
+pub fn earlier(at: Timestamp, time: SignedDuration) -> Timestamp {
+    at.saturating_sub(time).unwrap_or(Timestamp::MIN)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

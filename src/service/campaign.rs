@@ -206,7 +206,8 @@ impl Campaigns {
         trace: Option<TraceContext>,
     ) -> Result<Campaign, CampaignError> {
         let start = |campaign: &mut Campaign, now| campaign.start(now, trace);
-        self.change(tenant, id, start).await
+        let (version, campaign) = self.change(tenant, id, start).await?;
+        Ok(self.announce(tenant, version, campaign).await)
     }
 
     /// Stops releasing, and takes what is released out of service at once.
@@ -218,9 +219,7 @@ impl Campaigns {
         tenant: &TenantId,
         id: &CampaignId,
     ) -> Result<Campaign, CampaignError> {
-        let campaign = self.change(tenant, id, Campaign::pause).await?;
-        self.align(tenant, id).await?;
-        Ok(campaign)
+        self.change_flow(tenant, id, Campaign::pause).await
     }
 
     /// Goes on.
@@ -232,9 +231,7 @@ impl Campaigns {
         tenant: &TenantId,
         id: &CampaignId,
     ) -> Result<Campaign, CampaignError> {
-        let campaign = self.change(tenant, id, Campaign::resume).await?;
-        self.align(tenant, id).await?;
-        Ok(campaign)
+        self.change_flow(tenant, id, Campaign::resume).await
     }
 
     /// Calls it off: nothing is released or sent any more; the runner ends what is left.
@@ -246,9 +243,7 @@ impl Campaigns {
         tenant: &TenantId,
         id: &CampaignId,
     ) -> Result<Campaign, CampaignError> {
-        let campaign = self.change(tenant, id, Campaign::cancel).await?;
-        self.align(tenant, id).await?;
-        Ok(campaign)
+        self.change_flow(tenant, id, Campaign::cancel).await
     }
 
     /// Changes the pace, at once.
@@ -271,8 +266,8 @@ impl Campaigns {
         if !errors.is_empty() {
             return Err(CampaignError::Invalid(errors));
         }
-        self.change(tenant, id, |campaign, _| campaign.set_pace(pace))
-            .await
+        let changed = self.change(tenant, id, |campaign, _| campaign.set_pace(pace));
+        Ok(changed.await?.1)
     }
 
     /// What the app of a tenant sends for all its tenants together, requests a second, as far as this broker knows.
@@ -293,22 +288,34 @@ impl Campaigns {
         Ok((document.version, read(&name, &document)?))
     }
 
-    /// Changes the document, again if somebody else was faster, and tells the feed what there is to tell.
-    async fn change(
+    /// Changes whether notifications flow, which comes first, and tells the feed.
+    async fn change_flow(
         &self,
         tenant: &TenantId,
         id: &CampaignId,
         change: impl Fn(&mut Campaign, Timestamp) -> Result<(), Refusal>,
     ) -> Result<Campaign, CampaignError> {
+        let (version, campaign) = self.change(tenant, id, change).await?;
+        self.align(tenant, id).await?;
+        Ok(self.announce(tenant, version, campaign).await)
+    }
+
+    /// Changes the document, again if somebody else was faster. Answers its version, too.
+    async fn change(
+        &self,
+        tenant: &TenantId,
+        id: &CampaignId,
+        change: impl Fn(&mut Campaign, Timestamp) -> Result<(), Refusal>,
+    ) -> Result<(u64, Campaign), CampaignError> {
         for _ in 0..ROUNDS_MAX {
             let (version, old) = self.load(tenant, id).await?;
             let mut campaign = old.clone();
             change(&mut campaign, self.clock.now())?;
             if campaign == old {
-                return Ok(campaign);
+                return Ok((version, campaign));
             }
             if let Some(version) = self.replace(tenant, version, &campaign).await? {
-                return Ok(self.announce(tenant, version, campaign).await);
+                return Ok((version, campaign));
             }
         }
         Err(contended(id))

@@ -9,7 +9,7 @@ use reveille::domain::{
     ask::{Class, Goal, Source},
     campaign::{
         Campaign, Counts, Definition, Gate, Order, Pace, Selection, State, TargetResult,
-        TargetView, Tick, Until, Wave, WaveSize,
+        TargetStatus, TargetView, Tick, Until, Wave, WaveSize,
     },
     id::CampaignId,
     queue::place,
@@ -216,10 +216,12 @@ impl World {
         for campaign in &self.campaigns {
             let counts = self.tenant.counts(&campaign.id);
             assert!(counts.add_up(), "{counts:?}");
+            let counts = counts.seen(campaign.state);
+            assert!(counts.add_up(), "{counts:?}");
             let mut seen = Counts::default();
             for index in self.tenant.targets(&campaign.id) {
                 seen.targets += 1;
-                let status = self.status(&campaign.id, index);
+                let status = self.status(campaign, index);
                 *match status {
                     "waiting" => &mut seen.waiting,
                     "open" => &mut seen.open,
@@ -239,19 +241,22 @@ impl World {
         }
     }
 
-    fn status(&self, campaign: &CampaignId, index: usize) -> &'static str {
-        if let Some(result) = self.tenant.result(campaign, index) {
-            assert!(!self.tenant.waits(campaign, index), "ended and waiting");
+    fn status(&self, campaign: &Campaign, index: usize) -> &'static str {
+        let waits = self.tenant.waits(&campaign.id, index);
+        if let Some(result) = self.tenant.result(&campaign.id, index) {
+            assert!(!waits, "ended and waiting");
             return TargetResult::parse(result).unwrap().0.as_str();
         }
         let record = self.tenant.slots[index].record.as_ref();
-        let view = TargetView::of_record(device(index), campaign, record, false);
-        let asked = view.status.as_str() != "waiting";
-        assert_ne!(
-            asked,
-            self.tenant.waits(campaign, index),
+        let mut running = campaign.clone();
+        running.state = State::Running;
+        let asked = TargetView::unfinished(device(index), &running, record);
+        assert_eq!(
+            asked.status == TargetStatus::Waiting,
+            waits,
             "asked or waiting"
         );
+        let view = TargetView::unfinished(device(index), campaign, record);
         view.status.as_str()
     }
 }

@@ -11,9 +11,12 @@ use reveille::{
     ports::{error::StoreError, records::Fence},
     service::campaign::{CampaignError, Ended, Listing},
 };
-use tokio::task::LocalSet;
+use tokio::{task::LocalSet, time::sleep};
 
 use super::world::{World, definition, device, devices, wave};
+
+/// A runner's lease lasts no longer than this; one that goes on looks at its campaign many times meanwhile.
+const TERM: Duration = Duration::from_secs(10);
 
 /// Runs a test with tasks, in paused time.
 async fn local(test: impl Future<Output = ()>) {
@@ -154,8 +157,16 @@ async fn a_cancelled_campaign_ends_what_is_left_and_leaves_no_trace_in_the_queue
 
         world.campaigns.cancel(&world.tenant, &id).await.unwrap();
         assert_eq!(world.claimable().await, 0);
+        let at_once = world.report(&id).await.counts;
+        assert_eq!(at_once.closed_as("cancelled"), 39);
+        assert_eq!(
+            world.targets(&id, &[TargetStatus::Cancelled]).await.len(),
+            39
+        );
+        assert_eq!(world.targets(&id, &[TargetStatus::Waiting]).await, []);
         let report = world.until(&id, |r| r.campaign.swept).await;
 
+        assert_eq!(report.counts.closed, at_once.closed);
         assert_eq!(report.counts.closed_as("checked_in"), 1);
         assert_eq!(report.counts.closed_as("cancelled"), 39);
         for n in 0..40 {
@@ -222,6 +233,101 @@ async fn a_failed_gate_pauses_with_its_reason_and_a_resume_goes_on_with_the_next
 }
 
 #[tokio::test(start_paused = true)]
+async fn targets_are_released_before_the_last_is_listed() {
+    local(async {
+        let world = World::new(600).await;
+        let mut waves = definition(Selection::All, Goal::CheckIn);
+        waves.waves = vec![wave("1%", 60, "")];
+        let id = world.started(waves, 0).await;
+        let _shift = world.shift(&id);
+
+        let held = world.until(&id, |r| r.campaign.judge_at.is_some()).await;
+
+        assert_eq!((held.counts.targets, held.counts.released()), (600, 6));
+        let first = world.targets(&id, &[TargetStatus::Open]).await;
+        assert_eq!(first.len(), 6);
+        // All of them are judged, those of the first page as well.
+        for n in world.accept_open(&id).await {
+            world.check_in(n).await;
+        }
+        world.pass(61);
+        let judged = world.until(&id, |r| r.counts.waiting == 0).await;
+        let gate = &judged.campaign.gates[0];
+        assert_eq!((gate.counts.reachable, gate.counts.checked_in), (6, 6));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_is_not_judged_while_nothing_is_sent() {
+    local(async {
+        let world = World::new(100).await;
+        let mut waves = definition(Selection::Listed, Goal::CheckIn);
+        waves.waves = vec![wave("30%", 60, "")];
+        let id = world.started(waves, 100).await;
+        let _shift = world.shift(&id);
+        let held = world.until(&id, |r| r.campaign.judge_at.is_some()).await;
+        let due = held.campaign.judge_at;
+
+        // when WNS is out for the whole of the hold
+        world.pass(61);
+        let again = world.until(&id, |r| r.campaign.judge_at != due).await;
+
+        // then nothing is released upon the word of a fleet that was never asked
+        assert_eq!(
+            (again.campaign.gates.len(), again.counts.released()),
+            (0, 30)
+        );
+        world.accept_open(&id).await;
+        world.pass(61);
+        let judged = world.until(&id, |r| r.counts.waiting == 0).await;
+        assert_eq!(judged.campaign.gates[0].counts.sent, 30);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_sessions_are_counted_by_what_is_stored() {
+    local(async {
+        let world = World::new(60).await;
+        let mut capped = definition(Selection::Listed, Goal::CheckIn);
+        capped.pace.open_sessions_max = Some(20);
+        let id = world.started(capped, 60).await;
+        let shift = world.shift(&id);
+        world.until(&id, |r| r.counts.released() == 20).await;
+        let early = world.accept_open(&id).await;
+
+        // A runner that begins anew knows of the sessions.
+        shift.abort();
+        assert!(shift.await.is_err_and(|e| e.is_cancelled()));
+        world.pass(15);
+        sleep(TERM * 2).await;
+        let _shift = world.shift(&id);
+        sleep(TERM).await;
+        assert_eq!(world.report(&id).await.counts.released(), 20);
+
+        // Devices that have had their minute make room; when they come at last, all at once, they make none.
+        world.pass(60);
+        world.until(&id, |r| r.counts.released() == 40).await;
+        let late = world.accept_open(&id).await;
+        for n in early {
+            world.check_in(n).await;
+        }
+        sleep(TERM).await;
+        assert_eq!(world.report(&id).await.counts.released(), 40);
+
+        // Those of the last minute do.
+        for n in &late[..5] {
+            world.check_in(*n).await;
+        }
+        world.until(&id, |r| r.counts.released() == 45).await;
+        sleep(TERM).await;
+        assert_eq!(world.report(&id).await.counts.released(), 45);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_deadline_ends_what_waits_and_what_is_open_each_with_its_cause() {
     local(async {
         let world = World::new(30).await;
@@ -269,12 +375,17 @@ async fn a_selection_finds_its_devices_when_the_campaign_starts() {
             assert_eq!(preparing, State::Preparing);
             drop(world.shift(id));
         }
+        assert_eq!(world.until_told("campaign.started").await.len(), 2);
 
         let all = world
-            .until(&all, |r| r.counts.open > 0 && r.counts.waiting == 0)
+            .until(&all, |r| {
+                r.counts.waiting == 0 && r.campaign.prepared_at.is_some()
+            })
             .await;
         let silent = world
-            .until(&silent, |r| r.counts.open > 0 && r.counts.waiting == 0)
+            .until(&silent, |r| {
+                r.counts.waiting == 0 && r.campaign.prepared_at.is_some()
+            })
             .await;
 
         assert_eq!(all.counts.targets, 600);
@@ -290,14 +401,15 @@ async fn what_one_campaign_leaves_behind_is_the_next_ones_list() {
         let id = world
             .started(definition(Selection::Listed, Goal::CheckIn), 20)
             .await;
-        let _shift = world.shift(&id);
+        let shift = world.shift(&id);
         world.until(&id, |r| r.counts.open == 20).await;
+        shift.abort();
         for n in 0..12 {
             world.check_in(n).await;
         }
         world.forget(19).await;
+        // Nobody has ended what is left yet.
         world.campaigns.cancel(&world.tenant, &id).await.unwrap();
-        world.until(&id, |r| r.campaign.swept).await;
 
         let left = Selection::LeftOf {
             campaign: id.clone(),
@@ -305,7 +417,9 @@ async fn what_one_campaign_leaves_behind_is_the_next_ones_list() {
         };
         let next = world.started(definition(left, Goal::CheckIn), 0).await;
         let _next_shift = world.shift(&next);
-        let report = world.until(&next, |r| r.counts.open > 0).await;
+        let report = world
+            .until(&next, |r| r.campaign.prepared_at.is_some())
+            .await;
 
         assert_eq!(report.counts.targets, 7);
     })

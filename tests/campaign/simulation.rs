@@ -188,7 +188,7 @@ impl World {
             pace: &campaign.definition.pace,
             app_per_second: self.per_second,
             backlog: Duration::from_secs(overdue.max(0).unsigned_abs()),
-            level: counts.open + counts.awaiting,
+            sessions: counts.sessions(self.tenant.now),
             slowed: false,
         });
         let most = most.min(duties.release);

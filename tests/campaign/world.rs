@@ -203,6 +203,17 @@ impl World {
         self.answer(n, outcome).await;
     }
 
+    /// WNS accepts a notification for each open target; answers which they are.
+    pub(crate) async fn accept_open(&self, id: &CampaignId) -> Vec<usize> {
+        let open = self.targets(id, &[TargetStatus::Open]).await;
+        let numbers = open.iter().map(|t| t.device.as_str()[1..].parse().unwrap());
+        let numbers: Vec<usize> = numbers.collect();
+        for n in &numbers {
+            self.accept(*n).await;
+        }
+        numbers
+    }
+
     pub(crate) async fn check_in(&self, n: usize) {
         let job = vec![(device(n), ())];
         let done = self

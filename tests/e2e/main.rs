@@ -10,9 +10,11 @@
 mod campaign;
 mod check;
 mod collector;
+mod console;
 mod crash;
 mod fleet;
 mod hostile;
+mod live;
 mod operations;
 mod refusals;
 mod rig;

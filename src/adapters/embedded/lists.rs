@@ -69,16 +69,17 @@ impl Lists for EmbeddedStore {
         list: &ListName,
         limit: usize,
     ) -> Result<Vec<Member>, StoreError> {
-        self.members_after(tenant, list, None, limit).await
+        let (side, tenant, list) = (self.shared.side()?, tenant.clone(), list_text(list));
+        off_thread(move || read_first(&side, (tenant.as_str(), &list), limit)).await
     }
 
     async fn drop_list(&self, tenant: &TenantId, list: &ListName) -> Result<(), StoreError> {
         let name = list_text(list);
+        let mut cursor = None;
         loop {
-            let piece = self.members(tenant, list, None, DROP_PIECE).await?.items;
-            if piece.is_empty() {
-                return Ok(());
-            }
+            let page = self.members(tenant, list, cursor.as_deref(), DROP_PIECE);
+            let page = page.await?;
+            let piece = page.items;
             let (tenant, list) = (tenant.clone(), name.clone());
             let change = format!("list/{tenant}/{list}");
             self.change(change, Urgency::Settle, move |stage| {
@@ -92,6 +93,10 @@ impl Lists for EmbeddedStore {
                 Ok(())
             })
             .await?;
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
         }
     }
 }
@@ -115,11 +120,37 @@ fn read_members(
     after: Option<(i64, DeviceId)>,
     limit: usize,
 ) -> Result<Vec<Member>, StoreError> {
-    let prefix = list_prefix(tenant, list);
     let from = match after {
-        None => Bound::Included(prefix.clone()),
+        None => Bound::Included(list_prefix(tenant, list)),
         Some((score, device)) => Bound::Excluded(order_key(tenant, list, score, device.as_str())),
     };
+    read_range(side, (tenant, list), from, limit)
+}
+
+/// Reads from where the list was found to begin: what was released before it has left marks that take time to pass over.
+fn read_first(
+    side: &Arc<Side>,
+    (tenant, list): (&str, &str),
+    limit: usize,
+) -> Result<Vec<Member>, StoreError> {
+    let front = side.fronts.of(tenant, list);
+    let from = match front.score {
+        None => list_prefix(tenant, list),
+        Some(score) => order_key(tenant, list, score, ""),
+    };
+    let members = read_range(side, (tenant, list), Bound::Included(from), limit)?;
+    let score = members.first().map(|m| m.score);
+    side.fronts.found(tenant, list, front, score);
+    Ok(members)
+}
+
+fn read_range(
+    side: &Arc<Side>,
+    (tenant, list): (&str, &str),
+    from: Bound<Vec<u8>>,
+    limit: usize,
+) -> Result<Vec<Member>, StoreError> {
+    let prefix = list_prefix(tenant, list);
     let mut end = prefix.clone();
     end.pop();
     end.push(1);

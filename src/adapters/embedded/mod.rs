@@ -18,6 +18,7 @@ mod due;
 mod errors;
 mod feed;
 mod fetch;
+mod fronts;
 mod jobs;
 mod leases;
 mod lists;

@@ -20,6 +20,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistM
 
 use super::{
     bytes::{Bytes, Put},
+    fronts::Fronts,
     ops::Op,
 };
 
@@ -37,6 +38,7 @@ pub(super) struct Side {
     pub(super) feed: Keyspace,
     pub(super) documents: Keyspace,
     pub(super) expiry: Keyspace,
+    pub(super) fronts: Fronts,
     meta: Keyspace,
 }
 
@@ -67,6 +69,7 @@ impl Side {
             documents: table("documents")?,
             expiry: table("expiry")?,
             meta: table("meta")?,
+            fronts: Fronts::default(),
             database,
         })
     }
@@ -108,7 +111,9 @@ impl Side {
             self.add(&mut batch, op)?;
         }
         batch.insert(&self.meta, APPLIED, frame.to_le_bytes());
-        batch.commit()
+        batch.commit()?;
+        self.fronts.note(ops);
+        Ok(())
     }
 
     fn add(&self, batch: &mut OwnedWriteBatch, op: &Op<'_>) -> fjall::Result<()> {

@@ -1,13 +1,11 @@
 //! How many targets may be released now: the pace, a few seconds ahead of sending, and the cap on open sessions.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use super::definition::Pace;
 
 /// How far releasing may run ahead of sending: what a pause or cancel finds released already.
 pub const AHEAD: Duration = Duration::from_secs(5);
-/// A device that was woken this long ago has its session behind it, or will not open one.
-const SESSION: Duration = Duration::from_secs(60);
 /// A campaign without a pace of its own releases a little faster than its app sends, so that the queue never runs dry.
 const LEAD: f64 = 1.25;
 /// Unused pace is kept for this long, so that one late tick is made up for.
@@ -24,8 +22,8 @@ pub struct Look<'a> {
     pub app_per_second: f64,
     /// For how long the campaign's first released push has been due.
     pub backlog: Duration,
-    /// Targets that are released and have not ended: open or awaiting.
-    pub level: u64,
+    /// Targets that were told to wake within the last minute and have not checked in.
+    pub sessions: u64,
     /// Whether the console has asked to slow down.
     pub slowed: bool,
 }
@@ -35,7 +33,6 @@ pub struct Look<'a> {
 pub struct Allowance {
     credit: f64,
     last: Option<Duration>,
-    levels: VecDeque<(Duration, u64)>,
 }
 
 impl Allowance {
@@ -47,7 +44,6 @@ impl Allowance {
             None => Duration::from_secs(1),
         };
         self.last = Some(look.elapsed);
-        self.note_level(look);
         if look.slowed || look.backlog > AHEAD {
             self.credit = 0.0;
             return 0;
@@ -56,7 +52,7 @@ impl Allowance {
         self.credit = (self.credit + rate * since.as_secs_f64()).min(most);
         let by_pace = self.credit as u64;
         match look.pace.open_sessions_max {
-            Some(max) => by_pace.min(max.saturating_sub(self.sessions(look.level))),
+            Some(max) => by_pace.min(max.saturating_sub(look.sessions)),
             None => by_pace,
         }
     }
@@ -64,21 +60,6 @@ impl Allowance {
     /// Takes `count` released targets from the credit.
     pub fn spend(&mut self, count: u64) {
         self.credit = (self.credit - count as f64).max(0.0);
-    }
-
-    fn note_level(&mut self, look: &Look<'_>) {
-        self.levels.push_back((look.elapsed, look.level));
-        let begin = look.elapsed.saturating_sub(SESSION);
-        // The newest sample from before the minute stays: the level is compared with it.
-        while self.levels.get(1).is_some_and(|(at, _)| *at < begin) {
-            self.levels.pop_front();
-        }
-    }
-
-    /// Devices released within the last minute that have not checked in.
-    fn sessions(&self, level: u64) -> u64 {
-        let before = self.levels.front().map_or(level, |(_, level)| *level);
-        level.saturating_sub(before)
     }
 }
 
@@ -107,7 +88,7 @@ mod tests {
             pace,
             app_per_second: 800.0,
             backlog: Duration::ZERO,
-            level: 0,
+            sessions: 0,
             slowed: false,
         }
     }
@@ -147,21 +128,16 @@ mod tests {
     }
 
     #[test]
-    fn open_sessions_are_capped_until_devices_check_in_or_a_minute_has_passed() {
+    fn open_sessions_are_capped_whatever_the_pace_allows() {
         let pace = pace(Some(1_000.0), Some(300));
-        let mut allowance = Allowance::default();
-        let at = |seconds: u32, level: u64| Look {
-            level,
-            ..look(SECOND * seconds, &pace)
-        };
-        assert_eq!(allowance.look(&at(0, 0)), 300);
-        allowance.spend(300);
-        assert_eq!(allowance.look(&at(1, 300)), 0);
-        // A hundred have checked in.
-        assert_eq!(allowance.look(&at(2, 200)), 100);
-        allowance.spend(100);
-        assert_eq!(allowance.look(&at(61, 300)), 0);
-        assert_eq!(allowance.look(&at(63, 300)), 200);
+        for (sessions, allowed) in [(0, 300), (200, 100), (300, 0), (400, 0)] {
+            let look = Look {
+                sessions,
+                ..look(SECOND, &pace)
+            };
+            // A runner that has just begun knows no less than one that has been at it for hours.
+            assert_eq!(Allowance::default().look(&look), allowed);
+        }
     }
 
     #[test]

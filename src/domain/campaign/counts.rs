@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::{result::TargetStatus, state::State};
 use crate::domain::{
     ask::CloseReason,
+    counter::WakeSlot,
     delay::{DelayBucket, Delays},
     id::CampaignId,
 };
@@ -45,6 +48,7 @@ pub struct Counts {
     /// From push to check-in.
     pub delays: Delays,
     waves: BTreeMap<u8, WaveCounts>,
+    woken: BTreeMap<WakeSlot, u64>,
 }
 
 impl Counts {
@@ -74,6 +78,8 @@ impl Counts {
             .and_then(|n| n.parse::<u16>().ok())
         {
             self.delays.add(DelayBucket(bucket), value);
+        } else if let Some(slot) = name.strip_prefix("woken_").and_then(|n| n.parse().ok()) {
+            self.woken.insert(WakeSlot(slot), value);
         } else if let Some((wave, state)) = wave_of(name) {
             self.waves.entry(wave).or_default().note(state, value);
         } else if let Some(at) = CloseReason::LABELS.iter().position(|l| *l == name) {
@@ -127,11 +133,36 @@ impl Counts {
         self.targets == self.unfinished() + self.closed.iter().sum::<u64>()
     }
 
-    /// The counts as they look while the campaign is paused: what could be sent is held.
+    /// The counts of a campaign in `state` as people see them: what could be sent is held while it is paused, and what has
+    /// not ended is cancelled with it.
     #[must_use]
-    pub fn while_paused(mut self) -> Self {
-        self.held += std::mem::take(&mut self.open);
+    pub fn seen(mut self, state: State) -> Self {
+        match state {
+            State::Paused => self.held += std::mem::take(&mut self.open),
+            State::Cancelled => {
+                let cancelled = TargetStatus::Cancelled.as_str();
+                let at = CloseReason::LABELS.iter().position(|l| *l == cancelled);
+                self.closed[at.expect("a target may end as cancelled")] += self.unfinished();
+                (self.waiting, self.open, self.held) = (0, 0, 0);
+                (self.awaiting, self.blocked) = (0, 0);
+            }
+            State::Draft | State::Preparing | State::Running | State::Finished => {}
+        }
         self
+    }
+
+    /// Targets that were told to wake within the last minute and have not checked in.
+    #[must_use]
+    pub fn sessions(&self, now: Timestamp) -> u64 {
+        let recent = self.woken.iter().filter(|(slot, _)| slot.may_be_open(now));
+        recent.map(|(_, count)| count).sum()
+    }
+
+    /// The oldest slot whose counter is of no use any more.
+    #[must_use]
+    pub fn slot_to_drop(&self, now: Timestamp) -> Option<WakeSlot> {
+        let (slot, _) = self.woken.first_key_value()?;
+        slot.is_over(now).then_some(*slot)
     }
 
     /// What the gate of a wave, from 1, looks at.

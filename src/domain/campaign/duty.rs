@@ -46,7 +46,7 @@ impl Campaign {
     pub fn tick(&self, counts: &Counts, now: Timestamp) -> Tick {
         match self.state {
             State::Draft | State::Finished => Tick::Does(Duties::default()),
-            State::Preparing => self.tick_preparing(now),
+            State::Preparing => self.tick_preparing(counts, now),
             State::Running | State::Paused => self.tick_started(counts, now),
             State::Cancelled => self.tick_cancelled(counts),
         }
@@ -56,14 +56,17 @@ impl Campaign {
         self.deadline.is_some_and(|at| at <= now)
     }
 
-    fn tick_preparing(&self, now: Timestamp) -> Tick {
+    /// A wave that is a share grows with the targets listed so far, so it never goes further than it does in the end.
+    fn tick_preparing(&self, counts: &Counts, now: Timestamp) -> Tick {
         if self.overdue(now) {
-            // Nobody was asked in time: what is listed so far expires.
+            // The rest was not listed in time: what is listed so far expires.
             return self.becomes(|c| c.prepared(now));
         }
+        let limit = self.wave_limit(counts.targets);
+        let left = limit.saturating_sub(counts.released());
         Tick::Does(Duties {
             prepare: true,
-            ..Duties::default()
+            ..self.release(left, counts)
         })
     }
 
@@ -121,13 +124,19 @@ impl Campaign {
         wave.size.of(targets)
     }
 
-    /// The wave of targets released now, from 1; 0 when no gate will judge them.
+    /// The wave of targets released now, from 1; 0 when no gate will judge them. While targets are still being listed,
+    /// nobody knows how far the wave will go.
     #[must_use]
     pub fn wave_of_release(&self, targets: u64) -> u8 {
-        if self.wave_limit(targets) >= targets {
-            return 0;
+        let goes_on = match self.prepared_at {
+            Some(_) => self.wave_limit(targets) < targets,
+            None => usize::from(self.wave) < self.definition.waves.len(),
+        };
+        if goes_on {
+            self.wave.saturating_add(1)
+        } else {
+            0
         }
-        self.wave.saturating_add(1)
     }
 
     fn tick_cancelled(&self, counts: &Counts) -> Tick {

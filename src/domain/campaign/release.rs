@@ -184,8 +184,7 @@ fn postponed(candidate: Candidate<'_>, campaign: &Campaign, score: i64) -> Optio
     if score >= POSTPONED {
         return None;
     }
-    let record = candidate.before.record.cloned();
-    let mut item = write(candidate, record, Effects::default());
+    let mut item = keep(candidate);
     item.lists.push(ListMove::Put {
         list: ListName::Waiting(campaign.id.clone()),
         score: score + POSTPONED,
@@ -202,7 +201,7 @@ pub fn close_waiting(
     candidate: Candidate<'_>,
     reason: CloseReason,
 ) -> Item {
-    let record = candidate.before.record.cloned();
+    let record = candidate.before.record;
     let closed = ClosedTarget {
         ask: ClosedAsk {
             source: Source::Campaign(campaign.id.clone()),
@@ -214,12 +213,11 @@ pub fn close_waiting(
         attempts: 0,
         accepted_at: None,
         checked_in_at: record
-            .as_ref()
             .and_then(|r| r.last_check_in)
             .filter(|_| reason == CloseReason::CheckedIn),
         last: None,
     };
-    let mut item = write(candidate, record, Effects::default());
+    let mut item = keep(candidate);
     leave_waiting(&mut item, &campaign.id);
     let id = campaign.id.clone();
     item.moves.add(Counter::Campaign(id, reason.into()), 1);
@@ -298,6 +296,23 @@ fn write(candidate: Candidate<'_>, record: Option<DeviceRecord>, effects: Effect
         effects,
     };
     compose(candidate.key, candidate.before, after, None)
+}
+
+/// Moves the target in lists and counters only; its record, if it has one, must still be the one that was read.
+fn keep(candidate: Candidate<'_>) -> Item {
+    Item {
+        key: candidate.key,
+        expect: candidate
+            .before
+            .revision
+            .map_or(Expect::Absent, Expect::Revision),
+        lease: None,
+        change: Change::Keep,
+        placement: Placement::default(),
+        moves: Moves::default(),
+        lists: Vec::new(),
+        events: Vec::new(),
+    }
 }
 
 fn leave_waiting(item: &mut Item, campaign: &CampaignId) {

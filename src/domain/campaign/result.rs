@@ -3,10 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::state::{Campaign, State};
 use crate::domain::{
-    ask::{Ask, Source},
+    ask::{Ask, CancelCause, CloseReason, Source},
     counter::TargetState,
-    id::{CampaignId, DeviceId},
+    id::DeviceId,
     item::target_state,
     record::DeviceRecord,
 };
@@ -220,44 +221,55 @@ fn some(text: &str) -> Option<String> {
 }
 
 impl TargetView {
-    /// The line of a target that has not ended, from its device's record; while the campaign is `paused`, what could be
-    /// sent is held.
+    /// The line of a target that has not ended, from its device's record. While the campaign is paused, what could be
+    /// sent is held; in a cancelled one it has ended with the campaign.
     #[must_use]
-    pub fn of_record(
+    pub fn unfinished(
         device: DeviceId,
-        campaign: &CampaignId,
+        campaign: &Campaign,
         record: Option<&DeviceRecord>,
-        paused: bool,
     ) -> Self {
-        let ours = |a: &&Ask| matches!(&a.source, Source::Campaign(id) if id == campaign);
+        let ours = |a: &&Ask| matches!(&a.source, Source::Campaign(id) if *id == campaign.id);
         let asked = record.and_then(|r| {
             let ask = r.push.as_ref()?.asks.iter().find(ours)?;
             Some((r, ask))
         });
-        let Some((record, ask)) = asked else {
-            return Self {
+        let mut view = match asked {
+            Some((record, ask)) => Self {
+                device,
+                status: status_of(target_state(record, ask)),
+                result: TargetResult::of_ask(record, ask),
+            },
+            None => Self {
                 device,
                 status: TargetStatus::Waiting,
                 result: TargetResult::default(),
-            };
+            },
         };
-        let status = match target_state(record, ask) {
-            TargetState::Open if paused => TargetStatus::Held,
-            TargetState::Open => TargetStatus::Open,
-            TargetState::Held => TargetStatus::Held,
-            TargetState::Awaiting => TargetStatus::Awaiting,
-            TargetState::Blocked => TargetStatus::Blocked,
-            TargetState::Waiting
-            | TargetState::Closed(_)
-            | TargetState::Targets
-            | TargetState::Attempts => TargetStatus::Waiting,
-        };
-        let result = TargetResult::of_ask(record, ask);
-        Self {
-            device,
-            status,
-            result,
+        match campaign.state {
+            State::Paused if view.status == TargetStatus::Open => view.status = TargetStatus::Held,
+            State::Cancelled => {
+                view.status = TargetStatus::Cancelled;
+                let cause = CloseReason::Cancelled(CancelCause::Request).cause();
+                view.result.cause = cause.map(str::to_owned);
+                view.result.closed_at = campaign.ended_at;
+            }
+            State::Draft | State::Preparing | State::Running | State::Paused | State::Finished => {}
         }
+        view
+    }
+}
+
+fn status_of(state: TargetState) -> TargetStatus {
+    match state {
+        TargetState::Open => TargetStatus::Open,
+        TargetState::Held => TargetStatus::Held,
+        TargetState::Awaiting => TargetStatus::Awaiting,
+        TargetState::Blocked => TargetStatus::Blocked,
+        TargetState::Waiting
+        | TargetState::Closed(_)
+        | TargetState::Targets
+        | TargetState::Attempts => TargetStatus::Waiting,
     }
 }
 

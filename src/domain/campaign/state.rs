@@ -1,12 +1,13 @@
 //! The campaign as it is kept, and the changes that people and the runner make to it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    allowance::AHEAD,
     counts::Counts,
     definition::{Definition, Pace, Selection},
     wave::{GateResult, Verdict},
@@ -24,7 +25,7 @@ use crate::domain::{
 pub enum State {
     /// Targets may be added.
     Draft,
-    /// Its targets are being listed; nothing is released yet.
+    /// Its targets are being listed; those listed so far are released.
     Preparing,
     /// Targets are released.
     Running,
@@ -229,6 +230,7 @@ impl Campaign {
         self.deadline = Some(deadline);
         self.started_at = Some(now);
         self.trace = trace;
+        self.tell(EventKind::CampaignStarted, now, &[]);
         if self.definition.selection == Selection::Listed {
             self.prepared(now);
         } else {
@@ -321,11 +323,10 @@ impl Campaign {
 
     // === what the runner finds ===
 
-    /// All targets are listed: releasing begins.
+    /// All targets are listed: gates may be judged, and the campaign may finish.
     pub fn prepared(&mut self, now: Timestamp) {
         self.prepared_at = Some(now);
         self.state = State::Running;
-        self.tell(EventKind::CampaignStarted, now, &[]);
     }
 
     /// The wave is released; its gate is judged after the hold.
@@ -335,6 +336,19 @@ impl Campaign {
         };
         let hold = SignedDuration::try_from(wave.gate.hold).unwrap_or(SignedDuration::MAX);
         self.judge_at = Some(later(now, hold));
+    }
+
+    /// The campaign with its gate's hold begun anew, if the gate is due while its first pushes have waited for so long to be
+    /// sent: an outage must not pass for an answer of the fleet.
+    #[must_use]
+    pub fn held_up(&self, backlog: Duration, now: Timestamp) -> Option<Self> {
+        let due = self.judge_at.is_some_and(|at| at <= now);
+        if self.state != State::Running || !due || backlog <= AHEAD {
+            return None;
+        }
+        let mut campaign = self.clone();
+        campaign.hold_gate(now);
+        Some(campaign)
     }
 
     /// Judges the wave's gate, once: the next wave begins, or the campaign pauses and says why.

@@ -133,21 +133,78 @@ fn a_campaign_is_read_back_as_it_was_written() {
 }
 
 #[test]
-fn a_selection_is_prepared_before_anything_is_released() {
+fn what_a_selection_names_is_released_while_the_rest_is_being_listed() {
     let mut campaign = draft();
     campaign.definition.selection = Selection::All;
     campaign.start(at(0), None).unwrap();
     assert_eq!(campaign.state, State::Preparing);
-    assert!(told(&campaign).is_empty(), "it has not begun to release");
+    assert_eq!(told(&campaign), ["campaign.started"]);
     let duties = does(campaign.tick(&counts(5, 5, 0), at(1)));
+    assert_eq!((duties.prepare, duties.release), (true, 5));
+    // All that are listed have ended: that is not the end.
+    let duties = does(campaign.tick(&counts(5, 0, 0), at(1)));
     assert_eq!((duties.prepare, duties.release), (true, 0));
 
     campaign.pause(at(2)).unwrap();
+    let duties = does(campaign.tick(&counts(5, 5, 0), at(2)));
+    assert_eq!(duties, Duties::default());
     campaign.resume(at(3)).unwrap();
     assert_eq!(campaign.state, State::Preparing);
     campaign.prepared(at(4));
     let duties = does(campaign.tick(&counts(9, 9, 0), at(5)));
     assert_eq!((duties.prepare, duties.release), (false, 9));
+}
+
+#[test]
+fn a_wave_goes_no_further_while_targets_are_listed_than_it_does_in_the_end() {
+    let sizes = [
+        WaveSize::Share("1%".parse().unwrap()),
+        WaveSize::Targets(600),
+    ];
+    let mut campaign = waves(&sizes);
+    (campaign.state, campaign.prepared_at) = (State::Preparing, None);
+    for (listed, waiting, released) in [(512, 512, 6), (512, 506, 0), (10_000, 9_994, 94)] {
+        let duties = does(campaign.tick(&counts(listed, waiting, 0), at(1)));
+        assert_eq!((duties.prepare, duties.release), (true, released));
+        assert_eq!(campaign.wave_of_release(listed), 1);
+    }
+    // Its gate is held when the targets are complete, however long the wave has been released.
+    let duties = does(campaign.tick(&counts(10_000, 9_900, 100), at(900)));
+    assert_eq!((duties.prepare, duties.release), (true, 0));
+    campaign.prepared(at(901));
+    let held = becomes(campaign.tick(&counts(10_000, 9_900, 100), at(901)));
+    assert_eq!(held.judge_at, Some(at(961)));
+
+    // A number that turns out to be more than there is is judged by nobody.
+    let mut campaign = waves(&[WaveSize::Targets(600)]);
+    (campaign.state, campaign.prepared_at) = (State::Preparing, None);
+    assert_eq!(campaign.wave_of_release(512), 1);
+    campaign.prepared(at(2));
+    assert_eq!(campaign.wave_of_release(512), 0);
+}
+
+#[test]
+fn a_gate_waits_until_its_notifications_are_out() {
+    let campaign = waves(&[WaveSize::Targets(40)]);
+    let held = becomes(campaign.tick(&counts(1_000, 960, 40), at(10)));
+    assert_eq!(held.held_up(AHEAD * 2, at(69)), None, "it is not due");
+    let again = held.held_up(AHEAD * 2, at(70)).unwrap();
+    assert_eq!(again.judge_at, Some(at(130)));
+    assert_eq!(again.held_up(AHEAD, at(130)), None, "what was due is sent");
+}
+
+#[test]
+fn a_cancelled_campaign_has_nothing_left_to_those_who_look() {
+    let (mut counts, cancelled) = (counts(100, 40, 30), 3);
+    (counts.awaiting, counts.blocked, counts.held) = (5, 4, 1);
+    (counts.closed[1], counts.closed[cancelled]) = (18, 2);
+    assert!(counts.add_up());
+    let seen = counts.clone().seen(State::Cancelled);
+    assert!(seen.add_up());
+    assert_eq!(seen.unfinished(), 0);
+    assert_eq!((seen.closed[1], seen.closed[cancelled]), (18, 82));
+    assert_eq!(counts.clone().seen(State::Running), counts);
+    assert_eq!(counts.clone().seen(State::Paused).held, 31);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a campaign has to tell gets into the feed: at least once, since the document and the feed are two writes.
 
-use super::Campaigns;
+use super::{CampaignError, Campaigns, ROUNDS_MAX};
 use crate::{
     domain::{
         campaign::{Campaign, News},
@@ -26,7 +26,7 @@ impl Campaigns {
         }
     }
 
-    /// The same, with the store's error; `None` when the document has changed meanwhile.
+    /// The same, with the store's error; `None` when the document is gone, or changes all the time.
     pub(super) async fn tell(
         &self,
         tenant: &TenantId,
@@ -35,9 +35,22 @@ impl Campaigns {
     ) -> Result<Option<(u64, Campaign)>, StoreError> {
         let events = campaign.news.iter().filter_map(News::event).collect();
         self.store.append(tenant, events).await?;
-        let mut told = campaign.clone();
-        told.news.clear();
-        let version = self.replace(tenant, version, &told).await?;
-        Ok(version.map(|version| (version, told)))
+        let (mut version, mut told) = (version, campaign.clone());
+        for _ in 0..ROUNDS_MAX {
+            told.news.retain(|news| !campaign.news.contains(news));
+            if let Some(version) = self.replace(tenant, version, &told).await? {
+                return Ok(Some((version, told)));
+            }
+            (version, told) = match self.load(tenant, &campaign.id).await {
+                Ok(newer) => newer,
+                Err(CampaignError::Store(error)) => return Err(error),
+                Err(
+                    CampaignError::Unknown(_)
+                    | CampaignError::Refused(_)
+                    | CampaignError::Invalid(_),
+                ) => return Ok(None),
+            };
+        }
+        Ok(None)
     }
 }

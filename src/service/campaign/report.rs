@@ -22,7 +22,7 @@ use crate::{
 pub struct Report {
     /// The campaign.
     pub campaign: Campaign,
-    /// Its targets by state; while it is paused, what could be sent counts as held.
+    /// Its targets by state, as its own state says: see [`Counts::seen`].
     pub counts: Counts,
     /// When all targets will have been released, if nothing gets in the way; none unless it runs.
     pub released_by: Option<Timestamp>,
@@ -54,17 +54,9 @@ impl Campaigns {
         let counts = self.counts(tenant, &campaign.id).await?;
         let per_second = rate(&campaign.definition.pace, self.app_pace(tenant).await?);
         let released_by = released_by(&campaign, &counts, per_second, self.clock.now());
-        let counts = match campaign.state {
-            State::Paused => counts.while_paused(),
-            State::Draft
-            | State::Preparing
-            | State::Running
-            | State::Finished
-            | State::Cancelled => counts,
-        };
         Ok(Report {
+            counts: counts.seen(campaign.state),
             campaign,
-            counts,
             released_by,
         })
     }
@@ -82,9 +74,10 @@ impl Campaigns {
         page: (Option<&str>, usize),
     ) -> Result<Page<TargetView>, CampaignError> {
         let campaign = self.get(tenant, id).await?;
-        let paused = campaign.state == State::Paused;
         let list = match states {
-            [TargetStatus::Waiting] => ListName::Waiting(id.clone()),
+            [TargetStatus::Waiting] if campaign.state != State::Cancelled => {
+                ListName::Waiting(id.clone())
+            }
             _ => ListName::Targets(id.clone()),
         };
         let (cursor, limit) = page;
@@ -110,7 +103,7 @@ impl Campaigns {
             let record = record.and_then(|s| s.record);
             let view = match ended(&member, waiting) {
                 Some(view) => view,
-                None => TargetView::of_record(member.device, id, record.as_ref(), paused),
+                None => TargetView::unfinished(member.device, &campaign, record.as_ref()),
             };
             if states.is_empty() || states.contains(&view.status) {
                 items.push(view);

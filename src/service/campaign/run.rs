@@ -23,6 +23,7 @@ use super::{
 use crate::{
     domain::{
         campaign::{Allowance, Campaign, Counts, Duties, Look, State, Tick},
+        counter::Counter,
         id::{CampaignId, TenantId},
     },
     ports::{error::StoreError, records::Fence},
@@ -37,6 +38,8 @@ const IDLE_TICK: Duration = Duration::from_secs(5);
 const TICK_MIN: Duration = Duration::from_millis(200);
 /// How long a tick may work before it looks at the campaign again.
 const SLICE: Duration = Duration::from_millis(700);
+/// The same for listing targets, so that what is listed is soon released.
+const LISTING: Duration = Duration::from_millis(200);
 /// How long the lease lasts without being prolonged.
 const TERM: Duration = Duration::from_secs(10);
 /// How often it is prolonged.
@@ -173,11 +176,24 @@ impl Shift {
             return Ok(Next::Now);
         }
         self.align(&campaign).await?;
+        if let Some(held_up) = self.held_up(&campaign).await? {
+            return self.become_(version, held_up).await;
+        }
         let counts = self.desk.counts(&self.tenant, &self.id).await?;
         match campaign.tick(&counts, self.desk.clock.now()) {
             Tick::Becomes(next) => self.become_(version, *next).await,
             Tick::Does(duties) => self.work_at(&campaign, &counts, duties).await,
         }
+    }
+
+    async fn held_up(&self, campaign: &Campaign) -> Result<Option<Campaign>, StoreError> {
+        let now = self.desk.clock.now();
+        if campaign.judge_at.is_none_or(|at| at > now) {
+            return Ok(None);
+        }
+        let key = (&self.tenant, &self.id);
+        let backlog = self.desk.backlogs.of(&*self.desk.store, key, now).await?;
+        Ok(campaign.held_up(backlog, now))
     }
 
     /// Makes sure that queues are in or out of service as the campaign's state says, should a console have died between
@@ -228,8 +244,12 @@ impl Shift {
             campaign,
             fence: &fence,
         };
-        if duties.prepare {
-            return self.prepare(&hand, until).await;
+        if let Some(slot) = counts.slot_to_drop(self.desk.clock.now()) {
+            let counter = Counter::Woken(self.id.clone(), slot).to_string();
+            self.desk
+                .store
+                .drop_counters(&self.tenant, &counter)
+                .await?;
         }
         let mut more = false;
         if duties.release > 0 {
@@ -237,6 +257,9 @@ impl Shift {
         }
         if let Some(sweep) = duties.sweep {
             more |= self.sweeper.go_on(&hand, sweep, until).await?;
+        }
+        if duties.prepare {
+            return self.prepare(&hand, counts).await;
         }
         if more {
             return Ok(Next::Now);
@@ -254,7 +277,12 @@ impl Shift {
         }))
     }
 
-    async fn prepare(&mut self, hand: &Hand<'_>, until: Instant) -> Result<Next, StoreError> {
+    /// Lists more targets. The first page is released before a second is looked for.
+    async fn prepare(&mut self, hand: &Hand<'_>, counts: &Counts) -> Result<Next, StoreError> {
+        let mut until = Instant::now();
+        if counts.targets > 0 {
+            until += LISTING;
+        }
         if prepare(hand, &mut self.selecting, until).await? {
             let now = self.desk.clock.now();
             let (version, mut campaign) = match self.desk.load(&self.tenant, &self.id).await {
@@ -292,7 +320,7 @@ impl Shift {
             pace: &hand.campaign.definition.pace,
             app_per_second: self.desk.app_pace(&self.tenant).await?,
             backlog,
-            level: counts.open + counts.awaiting,
+            sessions: counts.sessions(now),
             slowed: slow_down::until(&*store, &self.tenant, now)
                 .await?
                 .is_some(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Campaigns, batch::ROUND};
+use super::{CampaignError, Campaigns, batch::ROUND};
 use crate::{
     domain::{
         campaign::{Campaign, Selection, TargetResult, TargetStatus, TargetView},
@@ -47,12 +47,12 @@ impl Selecting {
             tenant,
             cursor: self.cursor.take(),
         };
-        let now = desk.clock.now();
+        let start = campaign.started_at.unwrap_or_else(|| desk.clock.now());
         let (selected, next) = match &campaign.definition.selection {
             Selection::Listed => walk.listed(&campaign.id).await?,
             Selection::All => walk.devices(|_| true).await?,
             Selection::NotCheckedInFor(time) => {
-                walk.devices(|record| silent_for(record, *time, now))
+                walk.devices(|record| silent_for(record, *time, start))
                     .await?
             }
             Selection::LeftOf { campaign, states } => walk.left_of(campaign, states).await?,
@@ -99,6 +99,13 @@ impl Walk<'_> {
         campaign: &CampaignId,
         states: &[TargetStatus],
     ) -> Result<Walked, StoreError> {
+        let source = match self.desk.get(self.tenant, campaign).await {
+            Ok(source) => source,
+            Err(CampaignError::Store(error)) => return Err(error),
+            Err(
+                CampaignError::Unknown(_) | CampaignError::Refused(_) | CampaignError::Invalid(_),
+            ) => return Ok((Vec::new(), None)),
+        };
         let list = ListName::Targets(campaign.clone());
         let (members, next) = self.members(&list).await?;
         let (ended, unfinished): (Vec<Member>, Vec<Member>) =
@@ -109,7 +116,7 @@ impl Walk<'_> {
         let unfinished = self.read(devices).await?;
         selected.extend(unfinished.into_iter().filter(|s| {
             let record = s.record.as_ref();
-            let view = TargetView::of_record(s.device.clone(), campaign, record, false);
+            let view = TargetView::unfinished(s.device.clone(), &source, record);
             states.contains(&view.status)
         }));
         Ok((selected, next))
@@ -155,8 +162,8 @@ fn decode(stored: Option<&Stored>) -> Option<DeviceRecord> {
     codec::decode(&stored?.bytes).ok()
 }
 
-fn silent_for(record: &DeviceRecord, time: Duration, now: Timestamp) -> bool {
-    let Ok(since) = now.checked_sub(time) else {
+fn silent_for(record: &DeviceRecord, time: Duration, start: Timestamp) -> bool {
+    let Ok(since) = start.checked_sub(time) else {
         return false;
     };
     record.last_check_in.is_none_or(|at| at < since)

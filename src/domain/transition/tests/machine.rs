@@ -3,7 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{counter::Counter, trace_context::TraceContext};
+use crate::domain::{
+    counter::{Counter, WakeSlot},
+    schedule::earlier,
+    trace_context::TraceContext,
+};
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -126,25 +130,25 @@ fn apply(b: &mut Bench, event: &Event) -> bool {
     false
 }
 
-/// The counters as a recount of the record gives them.
-fn recount(record: Option<&DeviceRecord>) -> HashMap<String, i64> {
+/// What brings a device into the store as the record says it.
+fn first_item(record: Option<&DeviceRecord>) -> Item {
     let key = DeviceKey::new(TenantId::new("t").unwrap(), DeviceId::new("d").unwrap());
     let after = After {
         record: record.cloned(),
         revision: Revision(0),
         effects: Effects::default(),
     };
-    let item = compose(
-        key,
-        Before {
-            revision: None,
-            record: None,
-        },
-        after,
-        None,
-    );
+    let before = Before {
+        revision: None,
+        record: None,
+    };
+    compose(key, before, after, None)
+}
+
+/// The counters as a recount of the record gives them.
+fn recount(record: Option<&DeviceRecord>) -> HashMap<String, i64> {
     let mut counts = HashMap::new();
-    add(&mut counts, &item);
+    add(&mut counts, &first_item(record));
     counts
 }
 
@@ -157,12 +161,31 @@ fn add(counts: &mut HashMap<String, i64>, item: &Item) {
                 .iter()
                 .any(|l| counter.to_string().ends_with(l));
         let delays = counter.to_string().contains(".delay_");
-        if open && !attempts && !closed && !delays {
+        let woken = matches!(counter, Counter::Woken(..));
+        if open && !attempts && !closed && !delays && !woken {
             let count = counts.entry(counter.to_string()).or_default();
             *count += by;
         }
     }
     counts.retain(|_, v| *v != 0);
+}
+
+/// Adds what an item moves of the slots in which devices were told to wake.
+fn add_woken(counts: &mut HashMap<WakeSlot, i64>, item: &Item) {
+    for (counter, by) in item.moves.iter() {
+        if let Counter::Woken(_, slot) = counter {
+            *counts.entry(*slot).or_default() += by;
+        }
+    }
+}
+
+/// The slots that lie wholly within the time that a session may take.
+fn recent(counts: &HashMap<WakeSlot, i64>, now: Timestamp) -> Vec<(WakeSlot, i64)> {
+    let first = WakeSlot::of(earlier(now, WakeSlot::SESSION));
+    let recent = counts.iter().filter(|(slot, n)| **slot > first && **n != 0);
+    let mut recent: Vec<_> = recent.map(|(slot, n)| (*slot, *n)).collect();
+    recent.sort_unstable();
+    recent
 }
 
 proptest! {
@@ -172,7 +195,7 @@ proptest! {
     fn every_ask_ends_once_and_the_counters_follow(events in proptest::collection::vec(event(), 1..60)) {
         let key = DeviceKey::new(TenantId::new("contoso").unwrap(), DeviceId::new("d1").unwrap());
         let mut b = Bench::new();
-        let mut counts = HashMap::new();
+        let (mut counts, mut woken) = (HashMap::new(), HashMap::new());
         let (mut stored, mut opened, mut ended): (Option<DeviceRecord>, i64, i64) = (None, 0, 0);
         for event in &events {
             let asks = |r: &DeviceRecord| r.push.as_ref().map_or(0, |p| p.asks.len() as i64);
@@ -196,6 +219,10 @@ proptest! {
             let item = compose(key.clone(), before, after, None);
             add(&mut counts, &item);
             prop_assert_eq!(&counts, &recount(record.as_ref()));
+            add_woken(&mut woken, &item);
+            let mut afresh = HashMap::new();
+            add_woken(&mut afresh, &first_item(record.as_ref()));
+            prop_assert_eq!(recent(&woken, b.now), recent(&afresh, b.now));
             if let Change::Put(_, bytes) = &item.change {
                 prop_assert_eq!(codec::decode(bytes), Ok(b.record.clone()));
             }
