@@ -243,6 +243,7 @@ impl Ground {
             clock,
             rules,
             telemetry,
+            fence: None,
         };
         Ok(Self {
             desk,
