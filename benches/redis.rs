@@ -1,5 +1,5 @@
 //! What a push costs the store: CPU of Redis and of the broker apart, over a push's whole life, beside the embedded store in the
-//! same run.
+//! same run; and what a device weighs in Redis.
 //!
 //! `cargo bench --bench redis -- --devices 200000` (needs redis-server). Registered, opened, claimed, settled (70 % accepted,
 //! 10 % closed, 10 % dropped, 5 % throttled, 5 % gone) and checked in by the rules of the domain, with their counters, lists
@@ -67,6 +67,9 @@ struct Options {
     /// Devices, each pushed once.
     #[arg(long, default_value_t = 200_000)]
     devices: usize,
+    /// Rounds; each is one life on Redis and one on the embedded store.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
     /// Keep an append-only file, synced every second.
     #[arg(long)]
     append_only: bool,
@@ -86,41 +89,86 @@ fn main() {
 }
 
 async fn run(options: &Options) {
+    let mut rounds = Vec::new();
+    for round in 1..=options.rounds {
+        let shared = with_redis(options, round == options.rounds).await;
+        let alone = embedded(options).await;
+        println!(
+            "round {round}: redis {:.1} µs, broker {:.1} µs; embedded {:.1} µs; broker's ratio {:.2}",
+            shared.0,
+            shared.1,
+            alone.1,
+            shared.1 / alone.1
+        );
+        rounds.push([shared.0, shared.1, alone.1, shared.1 / alone.1]);
+    }
+    let names = ["redis, µs", "broker, µs", "embedded, µs", "broker's ratio"];
+    println!(
+        "whole life: median (least to most) of {} rounds",
+        rounds.len()
+    );
+    for (at, name) in names.into_iter().enumerate() {
+        let mut values: Vec<f64> = rounds.iter().map(|round| round[at]).collect();
+        values.sort_by(f64::total_cmp);
+        let (least, most) = (values[0], values[values.len() - 1]);
+        println!(
+            "  {name:15} {:6.2} ({least:.2} to {most:.2})",
+            values[values.len() / 2]
+        );
+    }
+}
+
+async fn with_redis(options: &Options, last: bool) -> (f64, f64) {
     let arguments: &[&str] = match options.append_only {
         true => &["--appendonly", "yes", "--appendfsync", "everysec"],
         false => &[],
     };
     let server = RedisServer::start(arguments);
     let (host, port) = ("127.0.0.1".to_owned(), server.port);
-    let clock = Arc::new(SystemClock);
     let redis = RedisOptions::at(
         Address { host, port },
-        clock.clone(),
+        Arc::new(SystemClock),
         Arc::new(|text| eprintln!("{text}")),
     );
     let redis: Arc<dyn Store> = RedisStore::connect(redis).await.expect("redis is opened");
-    println!("redis: µs of CPU a push (redis, broker)");
-    let with_redis = life(&redis, options.devices, || server.cpu_seconds()).await;
+    println!("redis: µs of CPU a push (redis, broker), bytes of redis a device");
+    let cost = life(
+        &redis,
+        options.devices,
+        || server.cpu_seconds(),
+        || used_memory(&server),
+    )
+    .await;
     drop(redis);
-    wake_latency(&server).await;
+    if last {
+        wake_latency(&server).await;
+    }
+    cost
+}
 
+async fn embedded(options: &Options) -> (f64, f64) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let embedded = EmbeddedOptions::new(folder.path().join("store"), clock);
+    let embedded = EmbeddedOptions::new(folder.path().join("store"), Arc::new(SystemClock));
     let embedded: Arc<dyn Store> = EmbeddedStore::open(embedded).expect("the store is opened");
     println!("embedded: µs of CPU a push (none, broker)");
-    let alone = life(&embedded, options.devices, || 0.0).await;
-    println!(
-        "whole life: redis {:.1} µs, broker {:.1} µs; embedded {:.1} µs; broker's ratio {:.2}",
-        with_redis.0,
-        with_redis.1,
-        alone.1,
-        with_redis.1 / alone.1
-    );
+    life(&embedded, options.devices, || 0.0, || 0.0).await
+}
+
+/// Bytes that a server's data take.
+fn used_memory(server: &RedisServer) -> f64 {
+    let info: String = server.ask(&["INFO", "memory"]);
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:"));
+    line.and_then(|bytes| bytes.trim().parse().ok())
+        .expect("a server tells its memory")
 }
 
 /// CPU of a phase a device, of the server and of this process, in µs.
 struct Meter<'a> {
     server: &'a dyn Fn() -> f64,
+    memory: &'a dyn Fn() -> f64,
+    empty: f64,
     devices: f64,
     before: (f64, f64, Instant),
     sum: (f64, f64),
@@ -132,7 +180,8 @@ impl Meter<'_> {
         let each = |seconds: f64| seconds / self.devices * 1e6;
         let (of_server, of_own) = (each(server - self.before.0), each(own - self.before.1));
         let rate = self.devices / self.before.2.elapsed().as_secs_f64();
-        println!("  {name:10} {of_server:6.2} {of_own:6.2}   {rate:8.0}/s");
+        let bytes = ((self.memory)() - self.empty) / self.devices;
+        println!("  {name:12} {of_server:6.2} {of_own:6.2}   {rate:8.0}/s   {bytes:4.0}");
         if name != "register" {
             self.sum = (self.sum.0 + of_server, self.sum.1 + of_own);
         }
@@ -159,9 +208,16 @@ fn own_cpu_seconds() -> f64 {
     (fields[10] + fields[11]) / TICKS_PER_SECOND
 }
 
-async fn life(store: &Arc<dyn Store>, devices: usize, server: impl Fn() -> f64) -> (f64, f64) {
+async fn life(
+    store: &Arc<dyn Store>,
+    devices: usize,
+    server: impl Fn() -> f64,
+    memory: impl Fn() -> f64,
+) -> (f64, f64) {
     let mut meter = Meter {
         server: &server,
+        memory: &memory,
+        empty: memory(),
         devices: devices as f64,
         before: (server(), own_cpu_seconds(), now_instant()),
         sum: (0.0, 0.0),
@@ -192,7 +248,7 @@ async fn life(store: &Arc<dyn Store>, devices: usize, server: impl Fn() -> f64) 
         .collect();
     each(&woken, |part| edit(store, part, Urgency::Settle, &check_in)).await;
     meter.phase("check-in");
-    println!("  {:10} {:6.2} {:6.2}", "life", meter.sum.0, meter.sum.1);
+    println!("  {:12} {:6.2} {:6.2}", "life", meter.sum.0, meter.sum.1);
     meter.sum
 }
 

@@ -245,6 +245,7 @@ impl Ground {
             clock,
             rules,
             telemetry,
+            fence: None,
         };
         Ok(Self {
             desk,

@@ -36,6 +36,7 @@ pub(crate) fn measure(devices: usize) -> [Cost; 2] {
         clock,
         rules: Arc::new(Rules::default()),
         telemetry: Telemetry::new(Duration::from_secs(60)),
+        fence: None,
     };
     let tenant = TenantId::new("bench").expect("a name");
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tokio::time::Instant;
 
-use crate::{Broker, Options, sink::Sink};
+use crate::{Broker, Options, Setup, sink::Sink};
 
 /// Lines in one request.
 const PIECE_LINES: usize = 100_000;
@@ -14,8 +14,8 @@ const PACE: u32 = 1;
 
 /// Prints a table of rates, memory and times.
 pub(crate) async fn measure(options: &Options, sink: &Sink, dir: &Path, devices: usize) {
-    let (wns, limits) = ((sink.port, sink.ca.as_path()), (PACE, options.in_flight));
-    let broker = Broker::start(options, wns, dir, limits).await;
+    let setup = Setup::embedded(dir, PACE);
+    let broker = Broker::start(options, sink.address(), &setup).await;
     let channels = pieces(devices, |n| {
         let uri = sink.channel(n);
         format!("{{\"device\":\"device-{n:07}\",\"uri\":\"{uri}\"}}\n")
@@ -28,7 +28,7 @@ pub(crate) async fn measure(options: &Options, sink: &Sink, dir: &Path, devices:
     // Dropping it is a kill -9.
     drop(broker);
     let began = Instant::now();
-    let broker = Broker::start(options, wns, dir, limits).await;
+    let broker = Broker::start(options, sink.address(), &setup).await;
     let ready = began.elapsed();
     println!("\n| {devices} devices | |\n|---|---|");
     println!("| registered | {register:.0}/s, {registered:.0} MB resident |");

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use crate::{Broker, Options, PACE_MAX, slow_wns::SlowWns};
+use crate::{Broker, Options, PACE_MAX, Setup, slow_wns::SlowWns};
 
 /// What a round trip to WNS takes from a good network.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
@@ -56,7 +56,11 @@ pub(crate) async fn measure(options: &Options, dir: &Path) {
 async fn start(options: &Options, dir: &Path, wns: &SlowWns, name: &str) -> Broker {
     let dir = dir.join(name);
     std::fs::create_dir(&dir).expect("a folder");
-    Broker::start(options, (wns.port, &wns.ca), &dir, (PACE_MAX, IN_FLIGHT)).await
+    let options = Options {
+        in_flight: IN_FLIGHT,
+        ..options.clone()
+    };
+    Broker::start(&options, wns.address(), &Setup::embedded(&dir, PACE_MAX)).await
 }
 
 async fn register(broker: &Broker, wns: &SlowWns, name: &str, count: usize) {

@@ -57,6 +57,11 @@ impl Sink {
         }
     }
 
+    /// Its port and its certificate.
+    pub(crate) fn address(&self) -> (u16, &Path) {
+        (self.port, &self.ca)
+    }
+
     /// A channel of about 230 bytes, as real ones have.
     pub(crate) fn channel(&self, n: usize) -> String {
         let filler = "AwYAAAB%2bk3Jx".repeat(13);

@@ -26,8 +26,8 @@ type Arrivals = Arc<Mutex<HashMap<String, Instant>>>;
 
 /// A running WNS; it ends with the process.
 pub(crate) struct SlowWns {
-    pub(crate) port: u16,
-    pub(crate) ca: PathBuf,
+    port: u16,
+    ca: PathBuf,
     arrivals: Arrivals,
 }
 
@@ -45,6 +45,11 @@ impl SlowWns {
         let acceptor = acceptor(made.cert.der().clone(), key);
         tokio::spawn(listen(listener, acceptor, (delay, arrivals.clone())));
         Self { port, ca, arrivals }
+    }
+
+    /// Its port and its certificate.
+    pub(crate) fn address(&self) -> (u16, &Path) {
+        (self.port, &self.ca)
     }
 
     /// The channel called `name`, with the length of real ones.

@@ -86,6 +86,7 @@ impl Broker {
             clock: self.clock.clone(),
             rules: self.rules.clone(),
             telemetry: self.telemetry.clone(),
+            fence: None,
         }
     }
 

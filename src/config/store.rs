@@ -9,6 +9,8 @@ use super::{
     schema::{Section, settings},
 };
 
+/// Most shards: a place in the event feed, which has one number for each, must not grow beyond what a console can keep.
+const SHARDS_MAX: u32 = 128;
 /// Most nodes that can be named beside the first.
 const NODES_MAX: usize = 100;
 
@@ -104,7 +106,7 @@ settings! {
         /// PEM file with an extra certificate authority for `rediss://`.
         ca_file: Option<PathBuf> = file_path().optional();
         /// Shards of a Redis store that is made anew; fixed from then on. 64 do for some six million devices.
-        shards: u32 = whole(1, 16_384).default("64");
+        shards: u32 = whole(1, SHARDS_MAX).default("64");
         /// Replicas that must have taken a write before it is acknowledged. 0 does not wait.
         min_replicas_to_ack: u32 = whole(0, 10).default("0");
         /// Most events kept in the feed; the oldest go first, and a console that is further behind gets 410.

@@ -35,7 +35,7 @@ pub enum Expect {
 pub struct Lease {
     /// The queue the push was claimed from.
     pub queue: Queue,
-    /// Unique for each claim; opaque to callers.
+    /// Unique among the claims of the device; opaque to callers.
     pub token: u64,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Parts;
-use crate::ports::{Store, error::StoreError};
+use crate::ports::{Store, error::StoreError, records::Fence, streams::Reader};
 
 /// Prolonged when a third of it has passed.
 const PROLONG_DIVISOR: u32 = 3;
@@ -37,6 +37,24 @@ impl<'a> Lease<'a> {
         };
         lease.epoch = epoch;
         Ok(Some(lease))
+    }
+
+    /// Who reads under the lease.
+    pub(super) fn reader(&self) -> Reader<'a> {
+        Reader {
+            name: self.owner,
+            epoch: self.epoch,
+        }
+    }
+
+    /// Refuses from now on what former owners of the lease have not committed yet. Gives what one's own commits go under.
+    pub(super) async fn fence(&self) -> Result<Fence, StoreError> {
+        let fence = Fence {
+            name: self.name.clone(),
+            epoch: self.epoch,
+        };
+        self.store.raise_fence(&fence).await?;
+        Ok(fence)
     }
 
     /// How long one may wait between two calls of [`Lease::keep`].

@@ -80,7 +80,9 @@ pub(super) fn prove(message: &Message, bounds: Bounds<'_>) -> Result<Command, St
         }
         Some(b"check_in") => {
             let body: CheckInBody<'_> = json::read(body).map_err(unreadable)?;
-            let (device, report) = body.prove(bounds.hosts).map_err(wrong)?;
+            let (device, mut report) = body.prove(bounds.hosts).map_err(wrong)?;
+            // Done late, or once more, it closes nothing that was asked for after it.
+            report.session.at = report.session.at.or_else(|| came_at(message));
             Ok(Command::CheckIn(device, report))
         }
         Some(b"push") => {
@@ -92,6 +94,12 @@ pub(super) fn prove(message: &Message, bounds: Bounds<'_>) -> Result<Command, St
         Some(_) => Err("the command is none of register, push and check_in".to_owned()),
         None => Err("the field command is missing".to_owned()),
     }
+}
+
+/// When a message was added, by the server's clock, which the first part of its id is.
+pub(super) fn came_at(message: &Message) -> Option<Timestamp> {
+    let ms = message.id.split('-').next()?.parse().ok()?;
+    Timestamp::from_millisecond(ms).ok()
 }
 
 /// Reasons of one message as one text: the first few, and how many there are.

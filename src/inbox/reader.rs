@@ -2,16 +2,19 @@
 //!
 //! First comes what was given to somebody and never settled, for example to a broker that has died; then what is new. While
 //! the store has no room or cannot be reached, the messages at hand wait, and so do those behind them.
+//!
+//! A reader that was frozen may go on after its lease has ended, while another one does its messages: what it commits then is
+//! refused, and it is given nothing new.
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::time::sleep;
 
 use super::{
     Parts,
     lease::Lease,
-    message::Bounds,
+    message::{Bounds, came_at},
     work::{Run, Settled, runs},
 };
 use crate::{
@@ -48,10 +51,24 @@ impl Reader<'_> {
         let Some(mut lease) = Lease::take(self.parts, name).await? else {
             return Ok(());
         };
-        let worked = self.messages(&mut lease).await;
-        // What failed is told; the lease ends by itself if it cannot be given back.
+        let worked = self.fenced(&mut lease).await;
+        // What failed is told; the lease ends by itself if it cannot be given back. Taken again, it has a higher epoch.
         let released = lease.release().await;
         worked.and(released)
+    }
+
+    async fn fenced(&self, lease: &mut Lease<'_>) -> Result<(), StoreError> {
+        let mut parts = self.parts.clone();
+        parts.desk.fence = Some(lease.fence().await?);
+        let reader = Reader {
+            parts: &parts,
+            ..*self
+        };
+        match reader.messages(lease).await {
+            // Another broker has the inbox.
+            Err(StoreError::Fenced) => Ok(()),
+            worked => worked,
+        }
     }
 
     async fn messages(&self, lease: &mut Lease<'_>) -> Result<(), StoreError> {
@@ -59,10 +76,11 @@ impl Reader<'_> {
             return Ok(());
         }
         let (streams, stop) = (&self.parts.streams, &self.parts.stop);
-        let consumer = &self.parts.settings.broker;
         while !stop.is_cancelled() && lease.keep().await? {
             self.metrics.progressed(tokio::time::Instant::now());
-            let received = streams.receive(self.tenant, consumer, self.most()).await?;
+            let received = streams
+                .receive(self.tenant, lease.reader(), self.most())
+                .await?;
             if received.messages.is_empty() {
                 self.told_lag(None);
                 let waiting = streams.wait(self.tenant, &received.last, lease.pause());
@@ -79,11 +97,11 @@ impl Reader<'_> {
 
     /// Does what others have left. False when the lease is another's now, or the broker stops.
     async fn left_over(&self, lease: &mut Lease<'_>) -> Result<bool, StoreError> {
-        let consumer = &self.parts.settings.broker;
         let streams = &self.parts.streams;
         let mut from: Option<String> = None;
         loop {
-            let taken = streams.take_over(self.tenant, consumer, from.as_deref(), self.most());
+            let taken =
+                streams.take_over(self.tenant, lease.reader(), from.as_deref(), self.most());
             let taken = taken.await?;
             if !self.take(taken.messages, lease).await? {
                 return Ok(false);
@@ -139,10 +157,9 @@ impl Reader<'_> {
                 Err(StoreError::Damaged { .. }) => {
                     return run.apply_each(self.parts, self.tenant).await.map(Some);
                 }
+                Err(StoreError::Fenced) => return Ok(None),
                 // Receiving the messages anew would count as one more delivery, and after some they would be given up.
-                Err(
-                    StoreError::Full { .. } | StoreError::Unavailable { .. } | StoreError::Fenced,
-                ) => {
+                Err(StoreError::Full { .. } | StoreError::Unavailable { .. }) => {
                     // What is done need not wait.
                     self.settle(std::mem::take(before)).await?;
                     tokio::select! {
@@ -176,12 +193,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// How long the oldest message has waited; the first part of its id is when it came, by the server's clock.
+    /// How long the oldest message has waited.
     fn told_lag(&self, oldest: Option<&Message>) {
-        let came = oldest.and_then(|message| {
-            let ms = message.id.split('-').next()?.parse().ok()?;
-            Timestamp::from_millisecond(ms).ok()
-        });
+        let came = oldest.and_then(came_at);
         let now = self.parts.desk.clock.now();
         let lag = came.map_or(SignedDuration::ZERO, |came| now.duration_since(came));
         let lag = Duration::try_from(lag).unwrap_or(Duration::ZERO);

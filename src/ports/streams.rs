@@ -27,6 +27,15 @@ pub struct Message {
     pub deliveries: u64,
 }
 
+/// Who reads an inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reader<'a> {
+    /// Names the consumer.
+    pub name: &'a str,
+    /// The epoch of its lease of the inbox: a lower one has been followed by another reader.
+    pub epoch: u64,
+}
+
 /// How much is received at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Most {
@@ -75,29 +84,30 @@ pub struct Outgoing {
 /// Reads inboxes and writes outboxes.
 #[async_trait]
 pub trait Streams: Send + Sync {
-    /// Gives `consumer` the oldest messages that nobody has been given. The inbox is made if there is none.
+    /// Gives `reader` the oldest messages that nobody has been given. The inbox is made if there is none.
     ///
     /// # Errors
-    /// [`StoreError`]; messages may have been given to `consumer` then, and are found by taking over.
+    /// [`StoreError`]; messages may have been given to `reader` then, and are found by taking over.
+    /// [`StoreError::Fenced`], and nothing is given, once a reader of a higher epoch has taken over.
     ///
     /// # Cancel safety
     /// As after an error.
     async fn receive(
         &self,
         tenant: &TenantId,
-        consumer: &str,
+        reader: Reader<'_>,
         most: Most,
     ) -> Result<Received, StoreError>;
 
-    /// Gives `consumer` messages that were given to anybody and are not settled, however long ago: the caller knows that
-    /// nobody works at them. `from` is where the last call ended. Consumers that have been gone for an hour are forgotten.
+    /// Gives `reader` messages that were given to anybody and are not settled, however long ago, and from now on nothing to
+    /// readers of lower epochs. `from` is where the last call ended. Consumers that have been gone for an hour are forgotten.
     ///
     /// # Errors
-    /// [`StoreError`]; repeat it.
+    /// [`StoreError`]; repeat it. [`StoreError::Fenced`] as in [`Streams::receive`].
     async fn take_over(
         &self,
         tenant: &TenantId,
-        consumer: &str,
+        reader: Reader<'_>,
         from: Option<&str>,
         most: Most,
     ) -> Result<TakenOver, StoreError>;
@@ -113,7 +123,7 @@ pub trait Streams: Send + Sync {
     -> Result<(), StoreError>;
 
     /// Removes messages from the inbox; those that cannot be taken are added to the dead letters in the same step, of which
-    /// about `dead_max` are kept. Works when the store is full. Unknown ids are passed over.
+    /// about `dead_max` are kept. Works when the store is full. What is settled or unknown is passed over, dead or not.
     ///
     /// # Errors
     /// [`StoreError`].

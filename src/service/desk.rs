@@ -13,11 +13,16 @@ use crate::{
         schedule::Rules,
         transition::{Effects, Step},
     },
-    ports::{Store, clock::Clock, error::StoreError, records::Urgency},
+    ports::{
+        Store,
+        clock::Clock,
+        error::StoreError,
+        records::{Fence, Urgency},
+    },
     telemetry::{StoreFault, StoreOperation, Telemetry},
 };
 
-use super::edit::{Decision, Edit, edit};
+use super::edit::{Decision, Edit, Terms, edit};
 
 /// What the use cases that change devices work with. Cloning is cheap.
 #[derive(Clone)]
@@ -30,6 +35,8 @@ pub struct Desk {
     pub rules: Arc<Rules>,
     /// Told of the asks that end.
     pub telemetry: Telemetry,
+    /// Refuses changes once another works in this one's stead.
+    pub fence: Option<Fence>,
 }
 
 impl Desk {
@@ -66,7 +73,11 @@ impl Desk {
                 Decision::Leave(answer) => Decision::Leave((answer, News::default())),
             }
         };
-        let done = edit(&*self.store, edits.collect(), urgency, decide).await;
+        let terms = Terms {
+            urgency,
+            fence: self.fence.as_ref(),
+        };
+        let done = edit(&*self.store, edits.collect(), terms, decide).await;
         let done = done.inspect_err(|error| self.failed(StoreOperation::Commit, error))?;
         let mut answers = Vec::with_capacity(done.len());
         let mut news = News::default();

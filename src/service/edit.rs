@@ -11,7 +11,7 @@ use crate::{
     },
     ports::{
         error::StoreError,
-        records::{BATCH_MAX, Committed, Lease, Records, Stored, Urgency},
+        records::{BATCH_MAX, Committed, Fence, Lease, Records, Stored, Urgency},
     },
 };
 
@@ -40,6 +40,24 @@ impl<J> Edit<J> {
             lease: None,
             stored: None,
             job,
+        }
+    }
+}
+
+/// On which terms changes are committed.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// How much room they may use.
+    pub urgency: Urgency,
+    /// Refuses them once the caller has been followed by another.
+    pub fence: Option<&'a Fence>,
+}
+
+impl From<Urgency> for Terms<'_> {
+    fn from(urgency: Urgency) -> Self {
+        Self {
+            urgency,
+            fence: None,
         }
     }
 }
@@ -89,17 +107,17 @@ struct Decided<R> {
 ///
 /// # Errors
 /// [`StoreError`]; some of the edits may have been applied then, each whole. A damaged record stops the call.
-pub async fn edit<J, R>(
-    store: &dyn Records,
+pub async fn edit<'a, J, R>(
+    store: &'a dyn Records,
     edits: Vec<Edit<J>>,
-    urgency: Urgency,
+    terms: impl Into<Terms<'a>>,
     mut decide: impl FnMut(&DeviceKey, &J, Option<DeviceRecord>) -> Decision<R>,
 ) -> Result<Vec<R>, StoreError> {
     let mut answers = Vec::with_capacity(edits.len());
     answers.resize_with(edits.len(), || None);
     let mut editor = Editor {
         store,
-        urgency,
+        terms: terms.into(),
         decide: &mut decide,
         answers,
     };
@@ -150,7 +168,7 @@ fn by_device<J>(edits: Vec<Edit<J>>) -> Vec<Pending<J>> {
 
 struct Editor<'a, R, D> {
     store: &'a dyn Records,
-    urgency: Urgency,
+    terms: Terms<'a>,
     decide: D,
     answers: Vec<Option<R>>,
 }
@@ -167,7 +185,8 @@ impl<R, D> Editor<'_, R, D> {
         if items.is_empty() {
             return Ok(again);
         }
-        let outcomes = self.store.commit(items, self.urgency, None).await?;
+        let Terms { urgency, fence } = self.terms;
+        let outcomes = self.store.commit(items, urgency, fence).await?;
         for (commit, outcome) in sent.into_iter().zip(outcomes) {
             match outcome {
                 Committed::Done | Committed::Listed => commit.answer(&mut self.answers),

@@ -158,6 +158,7 @@ impl Broker {
             clock: clock.clone(),
             rules: Arc::new(Rules::default()),
             telemetry: telemetry.clone(),
+            fence: None,
         };
         let tenants = Arc::new(Tenants::new(store.clone(), tenants.to_vec(), apps.clone()));
         let state = State::new(Parts {

@@ -124,6 +124,7 @@ impl World {
             clock: clock.clone(),
             rules: Arc::new(Rules::default()),
             telemetry: Telemetry::new(Duration::from_secs(60)),
+            fence: None,
         };
         let app = AppId::new("contoso").unwrap();
         let tenant = TenantId::new("contoso").unwrap();

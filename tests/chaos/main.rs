@@ -15,6 +15,7 @@ mod leases;
 mod news;
 mod one_server;
 mod rig;
+mod streams;
 
 #[path = "../support/broker.rs"]
 #[allow(dead_code, reason = "each suite uses a part of it")]

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::{
     broker::{until, within},
     leases::micros,
@@ -72,6 +74,60 @@ async fn a_pause_at_one_broker_stops_the_other_and_either_may_resume() {
     chaos.order(1, "resume").await;
     chaos.until_all_closed(0).await;
     assert_eq!(chaos.assert_all_woken(), [""; 0]);
+}
+
+/// Makes a call at one broker that must be taken.
+async fn post(chaos: &Chaos, broker: usize, path: &str, body: Value) -> Value {
+    let broker = &chaos.brokers[broker];
+    let key = rand::random::<u64>().to_string();
+    let request = || {
+        let request = broker.http.post(broker.url(path)).json(&body);
+        request.header("idempotency-key", &key)
+    };
+    broker.call(path, request).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_that_is_paused_or_cancelled_at_one_broker_stops_at_the_other_within_a_second() {
+    // given two brokers that send for one campaign
+    const PACE: u32 = 400;
+    const DEVICES: u32 = 6_000;
+    let redis = RedisServer::start(&[]);
+    let chaos = two(&redis, DEVICES, PACE).await;
+    let all = json!({ "name": "all", "targets": "all", "goal": "accepted" });
+    let path = format!("/v1/tenants/{TENANT}/campaigns");
+    let made = post(&chaos, 0, &path, all).await;
+    let path = format!("{path}/{}", made["id"].as_str().unwrap());
+    post(&chaos, 0, &format!("{path}/start"), json!({})).await;
+    until("both brokers send", async || {
+        let shares = shares(&redis);
+        chaos.sandbox.ledger().requests > 500
+            && shares.len() == 2
+            && shares.iter().all(|share| share.granted > 50.0)
+    })
+    .await;
+
+    // when one of them is told to pause it
+    let woken = async |order: &str, broker: usize| {
+        post(&chaos, broker, &format!("{path}/{order}"), json!({})).await;
+        until_quiet(&chaos).await
+    };
+    let (paused, sent) = woken("pause", 1).await;
+
+    // then both stop within a second's worth, also where another is told to cancel it
+    println!("campaign paused after {paused:?} and {sent} more");
+    assert!(sent <= seconds_worth(PACE), "{sent} after the pause");
+    let before = chaos.sandbox.ledger().requests;
+    post(&chaos, 0, &format!("{path}/resume"), json!({})).await;
+    until("it goes on", async || {
+        chaos.sandbox.ledger().requests > before + 500
+    })
+    .await;
+    let (cancelled, sent) = woken("cancel", 0).await;
+    println!("campaign cancelled after {cancelled:?} and {sent} more");
+    assert!(sent <= seconds_worth(PACE), "{sent} after the end");
+    assert!(chaos.sandbox.ledger().devices.accepted < u64::from(DEVICES));
+    chaos.until_all_closed(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

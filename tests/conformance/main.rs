@@ -111,7 +111,7 @@ macro_rules! suite {
                 claim_serves_each_want_up_to_its_limit
                 a_claim_carries_the_record_as_it_is_now
                 an_ended_lease_makes_the_entry_due_again
-                no_token_is_given_twice
+                no_device_has_a_token_twice
                 claims_of_a_crashed_broker_are_due_again
                 ready_tells_when_each_queue_is_due
                 a_claimed_entry_is_ready_when_its_lease_ends

@@ -11,16 +11,22 @@ mod campaign;
 mod check;
 mod collector;
 mod console;
+mod copy;
 mod crash;
 mod fleet;
 mod hostile;
 mod live;
 mod operations;
+mod redis_store;
 mod refusals;
 mod rig;
 mod storm;
+mod streams;
 mod traces;
 
 #[path = "../support/broker.rs"]
 #[allow(dead_code, reason = "each suite uses a part of it")]
 mod broker;
+#[path = "../support/redis_server.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
+mod redis_server;

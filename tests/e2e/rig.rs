@@ -8,7 +8,7 @@ use std::{
 };
 
 use reqwest::{Certificate, Method};
-use reveille::sandbox::{AppSpec, Behaviour, FleetConfig, Sandbox, SandboxConfig};
+use reveille::sandbox::{AppSpec, Behaviour, CheckIns, FleetConfig, Sandbox, SandboxConfig};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
@@ -28,6 +28,8 @@ pub(crate) struct Rig {
     pub(crate) http: reqwest::Client,
     /// Where the first app's secret is, as the configuration says it.
     pub(crate) secret: String,
+    /// The lines of `[store]`: at first those of a folder.
+    pub(crate) store: String,
     /// Added to the configuration file as it is.
     pub(crate) extra: String,
     /// The broker, if it is not the one that was built with the tests.
@@ -67,12 +69,14 @@ impl Rig {
             url: broker.url(""),
             key: None,
         });
+        let data = dir.path().join("data");
         Self {
             sandbox: Sandbox::start(&config).unwrap(),
             dir,
             http: broker.http.clone(),
             broker,
             secret: "secret_env = \"E2E_WNS_SECRET\"".to_owned(),
+            store: folder(&data),
             extra: String::new(),
             binary: None,
             env: Vec::new(),
@@ -94,7 +98,7 @@ impl Rig {
 [server]
 listen = "127.0.0.1:{port}"
 [store]
-path = "{data}"
+{store}
 [wns]
 sandbox_hosts = ["{host}"]
 ca_file = "{ca}"
@@ -110,7 +114,7 @@ ceiling_per_second = 100000
 {extra}
 "#,
             port = self.broker.port,
-            data = self.dir.path().join("data").display(),
+            store = self.store,
             host = self.sandbox.host(),
             ca = ca.display(),
             pfn = login.pfn,
@@ -235,6 +239,16 @@ ceiling_per_second = 100000
         self.broker.get(path).await
     }
 
+    /// Posts an object that must be taken.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
+        let key = rand::random::<u64>().to_string();
+        let request = || {
+            let request = self.http.post(self.url(path)).json(&body);
+            request.header("idempotency-key", &key)
+        };
+        self.broker.call(path, request).await
+    }
+
     pub(crate) async fn post_lines(&self, path: &str, lines: String) -> Value {
         self.broker.post_lines(path, lines).await
     }
@@ -304,5 +318,26 @@ ceiling_per_second = 100000
             self.open_pushes().await == 0
         })
         .await;
+    }
+}
+
+/// The lines of `[store]` for a folder.
+pub(crate) fn folder(path: &Path) -> String {
+    format!("path = \"{}\"", path.display())
+}
+
+/// The lines of `[store]` for a server on this machine.
+pub(crate) fn redis(port: u16) -> String {
+    format!("kind = \"redis\"\nurl = \"redis://127.0.0.1:{port}/0\"")
+}
+
+/// A fleet that is woken and begins no session.
+pub(crate) fn silent() -> Behaviour {
+    Behaviour {
+        check_in: CheckIns {
+            never: "100%".parse().unwrap(),
+            ..CheckIns::default()
+        },
+        ..Behaviour::default()
     }
 }

@@ -1,13 +1,19 @@
-//! Copies that are interrupted, and targets that hold something already. That a fleet arrives whole is tested with a broker.
+//! Copies between kinds of stores, copies that are interrupted, and targets that hold something already. What a broker makes of a
+//! copy is tested with a broker.
 
 use std::sync::Arc;
 
 use jiff::SignedDuration;
 use reveille::{
-    adapters::redis::RedisOptions,
+    adapters::{
+        clock::SystemClock,
+        embedded::{EmbeddedOptions, EmbeddedStore},
+        redis::RedisOptions,
+    },
     domain::{
         ask::{Class, Goal},
-        id::{DeviceId, TenantId},
+        id::{DeviceId, DeviceKey, TenantId},
+        queue::Lane,
         wns::channel_uri::{ChannelUri, HostPolicy},
     },
     ports::{Store, documents::Precondition, feed::After},
@@ -17,9 +23,10 @@ use reveille::{
         pushes::{self, Wish},
     },
 };
+use tempfile::TempDir;
 use tokio::sync::Notify;
 
-use crate::{items::*, redis_server::RedisServer, rig::*, streams::desk};
+use crate::{inbox::desk, items::*, redis_server::RedisServer, rig::*};
 
 const DEVICES: usize = 300;
 
@@ -33,12 +40,20 @@ async fn store(server: &RedisServer, prefix: &str, shards: usize) -> Arc<dyn Sto
     .await
 }
 
+/// A store in a folder.
+fn embedded(folder: &TempDir) -> Arc<dyn Store> {
+    let options = EmbeddedOptions::new(folder.path().join("store"), Arc::new(SystemClock));
+    EmbeddedStore::open(options).unwrap()
+}
+
+fn device_of(at: usize) -> DeviceId {
+    DeviceId::new(&format!("d{at}")).unwrap()
+}
+
 /// Registers devices of a tenant and opens pushes for them.
 async fn populate(store: &Arc<dyn Store>, tenant: &TenantId, count: usize) {
     let desk = desk(store.clone());
-    let devices: Vec<DeviceId> = (0..count)
-        .map(|at| DeviceId::new(&format!("d{at}")).unwrap())
-        .collect();
+    let devices: Vec<DeviceId> = (0..count).map(device_of).collect();
     let reports = devices.iter().map(|device| {
         let uri = format!("https://db5p.notify.windows.com/?token=AwYAAAB{device}");
         let uri = ChannelUri::parse(&uri, &HostPolicy::default()).unwrap();
@@ -81,6 +96,47 @@ async fn interrupted(mut copying: Copying, at: fn(Step) -> bool) {
         biased;
         () = reached.notified() => {}
         ended = copying.run() => panic!("it was not interrupted: {ended:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_fleet_goes_from_a_folder_to_redis_and_back_whole() {
+    let (server, here, there) = (
+        RedisServer::start(&[]),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
+    let (first, last) = (embedded(&here), embedded(&there));
+    let middle = store(&server, "a", 16).await;
+    populate(&first, &contoso(), DEVICES).await;
+
+    let to_redis = copying(&first, &middle).run().await.unwrap();
+    let to_folder = copying(&middle, &last).run().await.unwrap();
+
+    assert_eq!(to_redis, to_folder);
+    assert_eq!(to_redis.tenants[&contoso()].devices, DEVICES as u64);
+    let keys: Vec<DeviceKey> = (0..DEVICES)
+        .map(|at| DeviceKey::new(contoso(), device_of(at)))
+        .collect();
+    let records = async |store: &Arc<dyn Store>| {
+        let stored = store.read(&keys).await.unwrap();
+        let bytes = stored.into_iter().map(|stored| stored.unwrap().bytes);
+        bytes.collect::<Vec<_>>()
+    };
+    let original = records(&first).await;
+    for copy in [&middle, &last] {
+        assert_eq!(records(copy).await, original);
+        let (events, _) = copy
+            .events(&contoso(), &After::Oldest, 1_024)
+            .await
+            .unwrap();
+        assert_eq!(events.len(), DEVICES);
+        let mut claimed = Vec::new();
+        eventually("every open push is claimed", async || {
+            claimed.extend(claim(copy, &direct(Lane::Normal), 256).await);
+            claimed.len() == DEVICES
+        })
+        .await;
     }
 }
 

@@ -3,12 +3,20 @@
 use std::time::Duration;
 
 use reveille::{
-    adapters::redis::{Address, Arrangement, ConnectError, Login, RedisOptions, RedisStore, Tls},
+    adapters::redis::{
+        Address, Arrangement, ConnectError, Login, RedisOptions, RedisStore, SHARDS_MAX, Tls,
+    },
+    config::Config,
+    domain::queue::Lane,
     ports::error::{Probe, StoreError},
 };
 use secrecy::SecretString;
 
-use crate::{items::*, redis_server::RedisServer, rig::*};
+use crate::{
+    items::*,
+    redis_server::{RedisServer, engine},
+    rig::*,
+};
 
 async fn refused(options: RedisOptions) -> ConnectError {
     match RedisStore::connect(options).await {
@@ -95,7 +103,7 @@ async fn the_probe_says_what_an_acknowledgement_is_worth() {
         .unwrap();
 
     assert!(
-        safe.description.starts_with("redis 7"),
+        safe.description.starts_with(engine()),
         "{}",
         safe.description
     );
@@ -163,4 +171,35 @@ async fn a_store_is_reached_through_tls_as_a_user_of_the_access_list() {
     assert_eq!(claim(&store, &queue, 10).await.len(), 3);
     assert!(error.to_string().contains("login"), "{error}");
     assert!(!format!("{error:?}").contains("wrong"));
+}
+
+#[tokio::test]
+async fn as_many_shards_as_a_configuration_may_ask_for_can_be_used_and_no_more() {
+    let config = |shards: usize| {
+        let text = format!(
+            "[store]\nkind = \"redis\"\nurl = \"redis://localhost/0\"\nshards = {shards}\n[[apps]]\nid = \"a\"\n\
+             package_sid = \"ms-app://s-1-15-2-1-2-3-4-5-6-7\"\nsecret_env = \"S\"\n"
+        );
+        let environment = [("S", "s3cret")].into_iter().collect();
+        Config::parse(&text, "reveille.toml", &environment)
+    };
+    for shards in [1, SHARDS_MAX] {
+        config(shards).unwrap();
+        let server = RedisServer::start(&[]);
+        let options = RedisOptions {
+            shards: Some(shards),
+            ..single(&server)
+        };
+        let store = open(options).await;
+        let (keys, queue) = (keys(1_000), direct(Lane::Bulk));
+        open_pushes(&store, &keys, &queue).await;
+        let mut claimed = 0;
+        eventually("all are claimed", async || {
+            claimed += claim(&store, &queue, 256).await.len();
+            claimed == keys.len()
+        })
+        .await;
+    }
+
+    assert!(config(0).is_err() && config(SHARDS_MAX + 1).is_err());
 }

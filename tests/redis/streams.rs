@@ -1,166 +1,9 @@
 //! The inbox and the outbox: consoles add commands with plain `XADD`, brokers come and go, and nothing is lost or reordered.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
-
-use reveille::{
-    actors::supervise::{Exit, Watch},
-    adapters::{
-        clock::SystemClock,
-        redis::{RedisOptions, RedisStore},
-    },
-    domain::{
-        channel::ChannelKind, id::DeviceId, record::DeviceRecord, schedule::Rules,
-        wns::channel_uri::HostPolicy,
-    },
-    inbox::{Inbox, Parts, Settings},
-    ports::{Store, feed::After},
-    service::{command::push::Lifetimes, desk::Desk, devices},
-    telemetry::{ActorKind, Telemetry},
-};
+use reveille::{domain::channel::ChannelKind, ports::feed::After};
 use serde_json::Value;
-use tokio::{sync::oneshot, time::Instant};
-use tokio_util::sync::CancellationToken;
 
-use crate::{items::*, redis_cluster::RedisCluster, redis_server::RedisServer, rig::*};
-
-const INBOX: &str = "rv:{t:contoso}:inbox";
-const DEAD: &str = "rv:{t:contoso}:dead";
-const OUTBOX: &str = "rv:{t:contoso}:outbox";
-const SECRET: &str = "AwYAAABsecretsecret";
-
-struct NoDeaths;
-
-impl Watch for NoDeaths {
-    fn exited(&self, _: ActorKind, exit: Exit, _: u32, _: Duration) {
-        panic!("the inbox ended: {exit:?}");
-    }
-    fn gave_up(&self, _: ActorKind, _: u32) {}
-}
-
-enum End {
-    Drain,
-    Kill,
-}
-
-/// The streams' part of a broker, on a thread with a store of its own.
-struct Broker {
-    end: Option<oneshot::Sender<End>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Broker {
-    fn start(name: &str, options: &RedisOptions) -> Self {
-        let (end, ended) = oneshot::channel();
-        let (name, mut options) = (name.to_owned(), options.clone());
-        options.streams = vec![contoso()];
-        let thread = std::thread::spawn(move || {
-            actix_rt::System::new().block_on(run(name, options, ended));
-        });
-        Self {
-            end: Some(end),
-            thread: Some(thread),
-        }
-    }
-
-    fn end(&mut self, how: End) {
-        self.end.take().unwrap().send(how).ok().unwrap();
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
-}
-
-pub fn desk(store: Arc<dyn Store>) -> Desk {
-    Desk {
-        store,
-        clock: Arc::new(SystemClock),
-        rules: Arc::new(Rules::default()),
-        telemetry: Telemetry::new(Duration::from_secs(60)),
-    }
-}
-
-async fn run(name: String, options: RedisOptions, ended: oneshot::Receiver<End>) {
-    let store = RedisStore::connect(options).await.unwrap();
-    let settings = Settings {
-        broker: name,
-        tenants: vec![contoso()],
-        outbox: true,
-        message_bytes_max: 2_048,
-        dead_letters_max: 100,
-        outbox_length_max: 1_000,
-        lifetimes: Lifetimes {
-            default: Duration::from_secs(3_600),
-            max: Duration::from_secs(86_400),
-        },
-        lease: Duration::from_secs(2),
-    };
-    let parts = Parts {
-        streams: store.clone(),
-        desk: desk(store),
-        hosts: HostPolicy::default(),
-        settings: Arc::new(settings),
-        stop: CancellationToken::new(),
-    };
-    let metrics = parts.desk.telemetry.actor(ActorKind::Inbox, Instant::now());
-    let running = Inbox::new(parts, metrics).start(Arc::new(NoDeaths));
-    if let Ok(End::Drain) = ended.await {
-        running.drain(Duration::from_secs(10)).await;
-    }
-}
-
-fn add(server: &RedisServer, command: &str, body: &str) -> String {
-    server.ask(&["XADD", INBOX, "*", "command", command, "body", body])
-}
-
-fn uri(token: &str) -> String {
-    format!("https://db5p.notify.windows.com/?token={SECRET}{token}")
-}
-
-fn register(server: &RedisServer, device: &str, token: &str) -> String {
-    let uri = uri(token);
-    let body = format!(r#"{{"device":"{device}","uri":"{uri}"}}"#);
-    add(server, "register", &body)
-}
-
-fn length(server: &RedisServer, stream: &str) -> u64 {
-    server.ask(&["XLEN", stream])
-}
-
-async fn until_empty(server: &RedisServer) {
-    eventually("the inbox is empty", async || {
-        server
-            .try_ask::<u64>(&["XLEN", INBOX])
-            .is_ok_and(|n| n == 0)
-    })
-    .await;
-}
-
-async fn device(store: &Arc<dyn Store>, id: &str) -> Option<DeviceRecord> {
-    let id = DeviceId::new(id).unwrap();
-    devices::get(&desk(store.clone()), &contoso(), &id)
-        .await
-        .unwrap()
-}
-
-/// Fields of the entries of a stream, oldest first.
-fn entries(server: &RedisServer, stream: &str) -> Vec<std::collections::HashMap<String, String>> {
-    let entries: Vec<(String, std::collections::HashMap<String, String>)> =
-        server.ask(&["XRANGE", stream, "-", "+"]);
-    entries.into_iter().map(|(_, fields)| fields).collect()
-}
-
-fn reason_of(server: &RedisServer, id: &str) -> String {
-    let dead = entries(server, DEAD);
-    let letter = dead.iter().find(|letter| letter["id"] == id);
-    letter.unwrap_or_else(|| panic!("{id} is not dead: {dead:?}"))["reason"].clone()
-}
+use crate::{inbox::*, items::*, redis_cluster::RedisCluster, redis_server::RedisServer, rig::*};
 
 #[tokio::test]
 async fn commands_of_a_stream_do_what_they_do_over_http() {
@@ -178,15 +21,15 @@ async fn commands_of_a_stream_do_what_they_do_over_http() {
     );
     until_empty(&server).await;
 
-    let record = device(&store, "d2").await.unwrap();
+    let record = record_of(&store, "d2").await.unwrap();
     assert_eq!(record.channel.as_ref().unwrap().uri.expose(), uri("two"));
     assert_eq!(record.push.as_ref().unwrap().asks.len(), 1);
 
     add(&server, "check_in", r#"{"device":"d2"}"#);
     until_empty(&server).await;
 
-    assert!(device(&store, "d2").await.unwrap().push.is_none());
-    assert!(device(&store, "d1").await.unwrap().push.is_some());
+    assert!(record_of(&store, "d2").await.unwrap().push.is_none());
+    assert!(record_of(&store, "d1").await.unwrap().push.is_some());
     assert_eq!(length(&server, DEAD), 0);
     let pending: (u64, redis::Value, redis::Value, redis::Value) =
         server.ask(&["XPENDING", INBOX, "reveille"]);
@@ -271,8 +114,8 @@ async fn a_message_that_cannot_be_taken_becomes_a_dead_letter_with_the_reason_an
     );
     let dead = entries(&server, DEAD);
     assert!(dead.iter().all(|letter| letter["body"].len() <= 2_048));
-    assert!(device(&store, "last").await.unwrap().channel.is_some());
-    assert!(device(&store, "good").await.unwrap().push.is_some());
+    assert!(record_of(&store, "last").await.unwrap().channel.is_some());
+    assert!(record_of(&store, "good").await.unwrap().push.is_some());
 }
 
 #[tokio::test]
@@ -296,7 +139,7 @@ async fn what_was_given_to_a_broker_that_died_is_taken_over() {
     let _broker = Broker::start("a", &single(&server));
     until_empty(&server).await;
 
-    assert!(device(&store, "d1").await.unwrap().channel.is_some());
+    assert!(record_of(&store, "d1").await.unwrap().channel.is_some());
 }
 
 #[tokio::test]
@@ -352,7 +195,7 @@ async fn brokers_that_are_killed_lose_and_reorder_nothing() {
     until_empty(&server).await;
 
     for at in 0..50 {
-        let record = device(&store, &format!("d{at}")).await.unwrap();
+        let record = record_of(&store, &format!("d{at}")).await.unwrap();
         assert_eq!(record.channel_kind(), ChannelKind::Live);
         assert_eq!(record.channel.unwrap().uri.expose(), uri("round5"), "d{at}");
     }
@@ -374,7 +217,7 @@ async fn a_redis_that_was_away_is_read_on_where_it_was() {
     until_empty(&server).await;
 
     eventually("the store answers", async || store.probe().await.is_ok()).await;
-    assert!(device(&store, "d1").await.is_some() && device(&store, "d2").await.is_some());
+    assert!(record_of(&store, "d1").await.is_some() && record_of(&store, "d2").await.is_some());
 }
 
 #[tokio::test]
@@ -489,5 +332,5 @@ async fn streams_are_served_on_a_cluster() {
     until_empty(server).await;
     eventually("all events are out", async || length(server, OUTBOX) == 60).await;
 
-    assert!(device(&store, "d59").await.unwrap().channel.is_some());
+    assert!(record_of(&store, "d59").await.unwrap().channel.is_some());
 }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use reqwest::{RequestBuilder, StatusCode};
 use reveille::sandbox::Sandbox;
 use serde_json::Value;
 
@@ -122,9 +123,25 @@ impl Broker {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let answer = self.http.get(self.url(path)).send().await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.status());
-        answer.json().await.unwrap()
+        self.call(path, || self.http.get(self.url(path))).await
+    }
+
+    /// Makes a call that must be taken, again while the store is too slow on a crowded machine.
+    pub(crate) async fn call(&self, path: &str, request: impl Fn() -> RequestBuilder) -> Value {
+        let mut taken = Value::Null;
+        until("the store answers", async || {
+            let answer = request().send().await.unwrap();
+            let status = answer.status();
+            let text = answer.text().await.unwrap();
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                return false;
+            }
+            assert!(status.is_success(), "{path}: {status} {text}");
+            taken = serde_json::from_str(&text).unwrap_or(Value::Null);
+            true
+        })
+        .await;
+        taken
     }
 
     /// Sends NDJSON that must be taken.

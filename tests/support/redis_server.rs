@@ -12,6 +12,22 @@ use tempfile::TempDir;
 /// Longest time for a server to answer.
 const START_MAX: Duration = Duration::from_secs(20);
 
+/// Names another program than `redis-server` that speaks as it does, such as `valkey-server`.
+const PROGRAM: &str = "TEST_REDIS_SERVER";
+
+/// The program that the tests start.
+pub(crate) fn program() -> String {
+    std::env::var(PROGRAM).unwrap_or_else(|_| "redis-server".to_owned())
+}
+
+/// How the program calls itself, with a blank behind.
+pub(crate) fn engine() -> &'static str {
+    match program().contains("valkey") {
+        true => "valkey ",
+        false => "redis ",
+    }
+}
+
 /// One server.
 pub(crate) struct RedisServer {
     pub port: u16,
@@ -68,7 +84,8 @@ impl RedisServer {
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "the server runs already");
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
-        let mut command = Command::new("redis-server");
+        let program = program();
+        let mut command = Command::new(&program);
         // A configuration file lets Sentinels and cluster nodes write theirs.
         let file = self.folder.path().join("redis.conf");
         if !file.exists() {
@@ -84,7 +101,7 @@ impl RedisServer {
             .stdout(log)
             .stderr(Stdio::null());
         self.process = Some(command.spawn().unwrap_or_else(|error| {
-            panic!("redis-server cannot be started ({error}): install it (Debian, Ubuntu: apt-get install redis-server)")
+            panic!("{program} cannot be started ({error}): install it (Debian, Ubuntu: apt-get install {program})")
         }));
     }
 
@@ -93,7 +110,7 @@ impl RedisServer {
         while !self.answers() {
             assert!(
                 begun.elapsed() < START_MAX,
-                "redis-server on port {} does not answer: {}",
+                "the server on port {} does not answer: {}",
                 self.port,
                 self.log()
             );
@@ -110,7 +127,7 @@ impl RedisServer {
 
     fn connection(&self) -> redis::RedisResult<redis::Connection> {
         let client = redis::Client::open(("127.0.0.1", self.port))?;
-        client.get_connection_with_timeout(Duration::from_secs(2))
+        client.get_connection_with_timeout(START_MAX)
     }
 
     /// What the server has written to its log.
@@ -132,6 +149,19 @@ impl RedisServer {
     pub(crate) fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         self.try_ask(words)
             .unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Adds entries to a stream, all with one call; gives their ids.
+    pub(crate) fn add_all<'a>(
+        &self,
+        stream: &str,
+        entries: impl IntoIterator<Item = Vec<&'a str>>,
+    ) -> Vec<String> {
+        let mut pipeline = redis::pipe();
+        for fields in entries {
+            pipeline.cmd("XADD").arg(stream).arg("*").arg(fields);
+        }
+        pipeline.query(&mut self.connection().unwrap()).unwrap()
     }
 
     /// Ends the process without notice.

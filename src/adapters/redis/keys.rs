@@ -77,7 +77,7 @@ impl Keys {
         self.shards + 1 + at
     }
 
-    /// A stream of a tenant: `inbox`, `dead`, `outbox`; and `outbox-place`, which is a text.
+    /// A stream of a tenant: `inbox`, `dead`, `outbox`; and `inbox-epoch` and `outbox-place`, which are texts.
     pub(super) fn stream(&self, place: usize, name: &str) -> String {
         self.own(place, name)
     }

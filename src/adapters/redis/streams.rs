@@ -20,7 +20,7 @@ use crate::{
     ports::{
         error::StoreError,
         feed::Cursor,
-        streams::{DeadLetter, Message, Most, Outgoing, Received, Streams, TakenOver},
+        streams::{DeadLetter, Message, Most, Outgoing, Reader, Received, Streams, TakenOver},
     },
 };
 
@@ -37,13 +37,12 @@ impl Streams for RedisStore {
     async fn receive(
         &self,
         tenant: &TenantId,
-        consumer: &str,
+        reader: Reader<'_>,
         most: Most,
     ) -> Result<Received, StoreError> {
         let core = self.core.streaming()?;
         let place = place_of(core, tenant)?;
-        let call = inbox_call(core, place, &INBOX_RECEIVE)
-            .arg(consumer)
+        let call = reading_call(core, place, &INBOX_RECEIVE, reader)
             .arg(most.messages.to_string())
             .arg(most.body_bytes.to_string());
         let (last, messages) = read(core.client.run(place, call).await?)?;
@@ -53,14 +52,13 @@ impl Streams for RedisStore {
     async fn take_over(
         &self,
         tenant: &TenantId,
-        consumer: &str,
+        reader: Reader<'_>,
         from: Option<&str>,
         most: Most,
     ) -> Result<TakenOver, StoreError> {
         let core = self.core.streaming()?;
         let place = place_of(core, tenant)?;
-        let call = inbox_call(core, place, &INBOX_TAKE_OVER)
-            .arg(consumer)
+        let call = reading_call(core, place, &INBOX_TAKE_OVER, reader)
             .arg(most.messages.to_string())
             .arg(most.body_bytes.to_string())
             .arg(from.unwrap_or("0-0"))
@@ -184,6 +182,20 @@ fn inbox_call(core: &Core, place: usize, script: &'static super::script::Script)
         .arg(GROUP)
 }
 
+fn reading_call(
+    core: &Core,
+    place: usize,
+    script: &'static super::script::Script,
+    reader: Reader<'_>,
+) -> ScriptCall {
+    ScriptCall::new(script)
+        .key(core.keys().stream(place, "inbox"))
+        .key(core.keys().stream(place, "inbox-epoch"))
+        .arg(GROUP)
+        .arg(reader.epoch.to_string())
+        .arg(reader.name)
+}
+
 /// Makes a connection on which a command may take its time.
 async fn dial(core: &Core, address: &Address) -> Result<MultiplexedConnection, StoreError> {
     let timeout = core.options.timeout;
@@ -205,6 +217,9 @@ async fn dial(core: &Core, address: &Address) -> Result<MultiplexedConnection, S
 type Entry = (String, Option<Vec<u8>>, Option<Vec<u8>>, u64, u64);
 
 fn read(answer: Value) -> Result<(String, Vec<Message>), StoreError> {
+    if answer == Value::BulkString(b"F".to_vec()) {
+        return Err(StoreError::Fenced);
+    }
     let (place, entries): (String, Vec<Entry>) =
         redis::from_redis_value(answer).map_err(|_| strange())?;
     let message = |(id, command, body, body_bytes, deliveries): Entry| Message {

@@ -1,4 +1,8 @@
--- What the scripts of the inbox share.
+-- What the scripts that read an inbox share. KEYS: 1 inbox, 2 highest epoch of a reader that has taken over.
+-- ARGV: 1 group, 2 epoch, 3 consumer, then what the script adds. Answer: F alone when a higher epoch has taken over.
+
+local reigning = tonumber(redis.call('GET', KEYS[2]) or '0')
+if reigning > tonumber(ARGV[2]) then return 'F' end
 
 -- A list of names and values as a table.
 local function fields(list)

@@ -1,7 +1,7 @@
--- Gives a consumer messages that nobody has been given. KEYS: 1 inbox.
--- ARGV: 1 group, 2 consumer, 3 most messages, 4 longest body. Answer: {last id given to anybody, messages}.
+-- Gives a consumer messages that nobody has been given.
+-- ARGV: 4 most messages, 5 longest body. Answer: {last id given to anybody, messages}.
 local function read()
-  return redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', ARGV[3], 'STREAMS', KEYS[1], '>')
+  return redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[3], 'COUNT', ARGV[4], 'STREAMS', KEYS[1], '>')
 end
 local found = read()
 if found and found.err and string.find(found.err, 'NOGROUP', 1, true) then
@@ -11,7 +11,7 @@ end
 if found and found.err then return found end
 if found then
   local entries = found[1][2]
-  return {entries[#entries][1], messages(entries, ARGV[4], function() return 1 end)}
+  return {entries[#entries][1], messages(entries, ARGV[5], function() return 1 end)}
 end
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local about = fields(group)

@@ -3,12 +3,16 @@
 -- each dead letter.
 local first_dead = 4 + tonumber(ARGV[3])
 for i = first_dead, #ARGV, 5 do
-  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'id', ARGV[i], 'command', ARGV[i + 1], 'body', ARGV[i + 2],
-    'body_bytes', ARGV[i + 3], 'reason', ARGV[i + 4])
+  -- What another reader has settled meanwhile is in the dead letters already, if it is dead.
+  if redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) == 1 then
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'id', ARGV[i], 'command', ARGV[i + 1], 'body', ARGV[i + 2],
+      'body_bytes', ARGV[i + 3], 'reason', ARGV[i + 4])
+    redis.call('XDEL', KEYS[1], ARGV[i])
+  end
 end
+if first_dead == 4 then return 1 end
 local ids = {}
 for i = 4, first_dead - 1 do ids[#ids + 1] = ARGV[i] end
-for i = first_dead, #ARGV, 5 do ids[#ids + 1] = ARGV[i] end
-if #ids == 0 then return 0 end
 redis.call('XACK', KEYS[1], ARGV[1], unpack(ids))
-return redis.call('XDEL', KEYS[1], unpack(ids))
+redis.call('XDEL', KEYS[1], unpack(ids))
+return 1
