@@ -197,6 +197,12 @@ async fn a_fleet_is_woken_and_accounted_for_although_the_campaign_is_paused_and_
     console.sent(0.2).await;
     slowest = slowest.max(console.stops("pause").await);
     assert_adds_up(&console.campaign().await);
+    until("nothing is on the wire", async || {
+        let metrics = rig.http.get(rig.url("/metrics")).send().await.unwrap();
+        let metrics = metrics.text().await.unwrap();
+        metrics.contains("reveille_attempts_in_flight{app=\"contoso\"} 0\n")
+    })
+    .await;
     let asleep = rig.sandbox.ledger().requests;
     rig.kill();
     rig.start().await;
