@@ -160,6 +160,12 @@ impl World {
         taken.iter().filter(|d| d.url == url).cloned().collect()
     }
 
+    fn tries(&self, name: &str) -> u32 {
+        let url = format!("https://{name}.example/hook");
+        let tries = self.endpoints.tries.lock().unwrap();
+        tries.get(&url).copied().unwrap_or_default()
+    }
+
     fn answers(&self, name: &str, answers: Vec<Receipt>) {
         let url = format!("https://{name}.example/hook");
         self.endpoints
@@ -337,6 +343,46 @@ async fn a_failing_endpoint_delays_no_other_and_is_switched_off_after_days() {
             .unwrap();
         world.deliver(&bad);
         world.until(async || world.taken("bad").len() == 10).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_who_mends_a_failing_endpoint_waits_for_its_next_retry() {
+    local(async {
+        let world = World::new();
+        let id = world.webhook("bad", 1, &[]).await;
+        let good = world.webhook("good", 1, &[]).await;
+        let later = || Receipt::Refused {
+            status: 503,
+            retry_after: Some(Duration::from_secs(3600)),
+        };
+        world.answers("bad", vec![later(), later()]);
+        world.happen(EventKind::PushClosed, 1, 1).await;
+        world.clock.0.fetch_add(30_000, Ordering::SeqCst);
+        world.deliver(&id);
+        world.deliver(&good);
+        let failures = async |n| world.standing(&id).await.progress.failures >= n;
+        world.until(async || failures(1).await).await;
+        world.until(async || world.taken("good").len() == 1).await;
+
+        // The one that lags is told, not the one that does not.
+        let lag = "reveille_webhook_lag_seconds{tenant=\"contoso\"} 30\n";
+        let rendered = || world.means.telemetry.render(tokio::time::Instant::now());
+        assert!(rendered().contains(lag));
+
+        let began = tokio::time::Instant::now();
+        let (oldest, tenant) = (After::Oldest, &world.tenant);
+        world.webhooks.replay(tenant, &id, &oldest).await.unwrap();
+        world
+            .until(async || failures(1).await && world.tries("bad") == 2)
+            .await;
+        let mut settings = world.standing(&id).await.webhook.settings;
+        settings.url = "https://mended.example/hook".to_owned();
+        world.webhooks.set(tenant, &id, settings).await.unwrap();
+        world.until(async || world.taken("mended").len() == 1).await;
+        assert!(began.elapsed() < Duration::from_secs(60));
+        assert!(!rendered().contains(lag));
     })
     .await;
 }

@@ -196,6 +196,12 @@ impl App {
         (seen.state.clone(), seen.decided)
     }
 
+    /// Whether no host has answered for a while.
+    #[must_use]
+    pub fn outage(&self) -> bool {
+        self.seen.load().outage
+    }
+
     /// Hosts that are avoided now.
     #[must_use]
     pub fn hosts_avoided(&self) -> Vec<String> {
@@ -238,6 +244,7 @@ impl App {
             decided,
             loaded: true,
             healing: watched.seen.healing,
+            outage: watched.seen.outage,
         };
         self.publish(&watched);
     }

@@ -258,6 +258,9 @@ async fn tell(pacer: &Pacer, untold: &mut Vec<Event>) -> Result<(), StoreError> 
     let Pacer { broker, app, .. } = pacer;
     for tenant in broker.directory.tenants_of(&app.settings.id).await? {
         broker.store.append(&tenant, untold.clone()).await?;
+        for event in untold.iter() {
+            broker.telemetry.feed_written(event.kind, 1);
+        }
     }
     untold.clear();
     Ok(())

@@ -62,6 +62,8 @@ pub struct AppStatus {
     pub limit: Option<Limit>,
     /// Hosts that do not answer and are avoided.
     pub hosts_avoided: Vec<String>,
+    /// Whether no host has answered for a while.
+    pub outage: bool,
 }
 
 impl AppStatus {
@@ -80,6 +82,7 @@ impl AppStatus {
             share_per_second: app.limiter.per_second(),
             limit: state.limit,
             hosts_avoided: app.hosts_avoided(),
+            outage: app.outage(),
         }
     }
 

@@ -133,7 +133,7 @@ fn view(call: &Call, app: &AppId, decision: &AppDecision) -> AppView {
         ));
         token = Some(status.token);
         throttled_until = status.throttled_until;
-        breaker_open = status.breaker_open;
+        breaker_open = !status.hosts_avoided.is_empty();
         holds = status.holds;
     }
     let (per_second, share_per_second, in_flight) = pace.unwrap_or_default();
@@ -185,7 +185,7 @@ fn state(status: Option<&AppStatus>, decision: &AppDecision) -> &'static str {
         TokenState::Pending | TokenState::Valid | TokenState::Unavailable => {
             if status.throttled_until.is_some() {
                 "throttled"
-            } else if !status.holds.is_empty() || status.breaker_open {
+            } else if !status.holds.is_empty() || status.outage {
                 "held"
             } else if status.token.expires_at.is_none() {
                 "starting"

@@ -168,6 +168,11 @@ impl CampaignBody {
             || Ok(Gate::default()),
             |g| gate_of("/gate", (&g.hold, &g.checked_in_min, &g.errors_max)),
         )?;
+        if self.gate.is_some() && self.waves.is_empty() {
+            let detail =
+                "a gate stands between waves: name `waves`, for example [\"1%\", \"100%\"]";
+            return Err(Problem::new(Kind::Invalid, detail).at("/gate", detail));
+        }
         let mut waves = Vec::with_capacity(self.waves.len());
         for (at, wave) in self.waves.iter().enumerate() {
             waves.push(wave.prove(&format!("/waves/{at}"), gate)?);

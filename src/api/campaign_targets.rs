@@ -101,7 +101,7 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
         added: report.sum.added,
         repeated: report.sum.repeated,
         unknown: report.sum.unknown,
-        refused: report.refused,
+        refused: report.refused + report.sum.refused,
         errors: report.errors,
     }))
 }
@@ -111,6 +111,8 @@ struct Sum {
     added: u64,
     repeated: u64,
     unknown: u64,
+    /// Proven, but the campaign took no more.
+    refused: u64,
 }
 
 struct Add<'a> {
@@ -155,7 +157,10 @@ impl Work for Add<'_> {
                 sum.unknown += 1;
                 return Some(UNKNOWN.to_owned());
             }
-            Err(detail) => return Some(detail),
+            Err(detail) => {
+                sum.refused += 1;
+                return Some(detail);
+            }
         }
         None
     }

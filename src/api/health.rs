@@ -141,8 +141,13 @@ fn apps(state: &State) -> Vec<Component> {
                         .iter()
                         .map(|hold| format!("held: {}", hold.reason)),
                 );
+                match status.hosts_avoided.as_slice() {
+                    _ if status.outage => detail.push("no host of WNS answers".to_owned()),
+                    [] => {}
+                    hosts => detail.push(format!("not answering: {}", hosts.join(", "))),
+                }
                 let trusted = matches!(status.token.state, TokenState::Valid | TokenState::Pending);
-                degraded = !trusted || !status.holds.is_empty() || status.breaker_open;
+                degraded = !trusted || !status.holds.is_empty() || status.outage;
             }
         }
         Component {

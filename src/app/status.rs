@@ -41,8 +41,9 @@ impl BrokerStatus for Standing {
             share_per_second: status.share_per_second,
             in_flight: metrics.in_flight(),
             throttled_until: status.throttle.as_ref().map(|t| t.until),
-            breaker_open: !status.hosts_avoided.is_empty(),
+            outage: status.outage,
             holds: holds(&status),
+            hosts_avoided: status.hosts_avoided,
         })
     }
 

@@ -52,8 +52,10 @@ pub struct AppStatus {
     pub in_flight: u64,
     /// WNS throttles it until then.
     pub throttled_until: Option<Timestamp>,
-    /// Whether the breaker is open: WNS itself seems to be out.
-    pub breaker_open: bool,
+    /// Hosts of WNS that do not answer and are avoided.
+    pub hosts_avoided: Vec<String>,
+    /// No host has answered for a while: WNS itself seems to be out.
+    pub outage: bool,
     /// What keeps it from sending; empty when it sends.
     pub holds: Vec<Hold>,
 }

@@ -3,9 +3,10 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
@@ -105,6 +106,8 @@ pub struct TenantMetrics {
     pub(super) campaign_targets: BTreeMap<TargetPhase, IntGauge>,
     pub(super) webhook_deliveries: BTreeMap<DeliveryResult, IntCounter>,
     pub(super) webhook_lag: Gauge,
+    /// By webhook that is delivered to, numbered as they came.
+    pub(super) webhook_lags: Mutex<BTreeMap<u64, Duration>>,
 }
 
 impl TenantMetrics {
@@ -134,6 +137,7 @@ impl TenantMetrics {
                 all.webhook_deliveries.with(&[id, result.as_str()])
             }),
             webhook_lag: all.webhook_lag.with(&[id]),
+            webhook_lags: Mutex::default(),
             tenant,
         }
     }

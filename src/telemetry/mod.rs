@@ -36,7 +36,7 @@ use crate::domain::{
 
 use self::{catalogue::Families, recent::RecentFailures, traces::Traces};
 pub use self::{
-    events::{AttemptFinished, InFlight, RequestInFlight, TenantSample},
+    events::{AttemptFinished, InFlight, RequestInFlight, TenantSample, WebhookLag},
     failure_log::{FailureLog, Summary, Verdict},
     handles::{ActorMetrics, AppMetrics, TenantMetrics},
     labels::{

@@ -104,6 +104,11 @@ async fn what_is_wrong_with_a_campaign_is_told_by_its_place() {
             Some("/gate/errors_max"),
         ),
         (
+            json!({"name": "x", "gate": {"hold": "1m"}}),
+            422,
+            Some("/gate"),
+        ),
+        (
             json!({"name": "x", "pace": {"per_second": 0}}),
             422,
             Some("/pace/per_second"),

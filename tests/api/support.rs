@@ -101,7 +101,8 @@ pub(crate) fn sending() -> AppStatus {
         share_per_second: 100.0,
         in_flight: 3,
         throttled_until: None,
-        breaker_open: false,
+        hosts_avoided: Vec::new(),
+        outage: false,
         holds: Vec::new(),
     }
 }

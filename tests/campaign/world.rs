@@ -67,7 +67,8 @@ impl BrokerStatus for Steady {
             share_per_second: 800.0,
             in_flight: 0,
             throttled_until: None,
-            breaker_open: false,
+            hosts_avoided: Vec::new(),
+            outage: false,
             holds: Vec::new(),
         })
     }

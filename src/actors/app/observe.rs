@@ -1,6 +1,6 @@
 //! What an answer of WNS means for its app: hosts to avoid, throttles, holds and waves. It takes effect at once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,6 +13,8 @@ use crate::domain::{
 
 /// Hosts whose breakers are remembered; WNS has a few dozen. Those that answer are forgotten when another one fails.
 const HOSTS_MAX: usize = 1_024;
+/// Silence of all hosts that is told as an outage; a breaker opens far sooner.
+const OUTAGE_AFTER: Duration = Duration::from_secs(30);
 /// Refusals that lead to a hold came this long before it at most: a wave is called within a minute.
 const MARKED_BEFORE: SignedDuration = SignedDuration::from_secs(61);
 
@@ -22,6 +24,7 @@ impl App {
     pub fn observe(&self, host: &str, outcome: &Outcome, probe: bool, now: Timestamp) -> bool {
         let mut watched = self.watched();
         self.feed_breaker(&mut watched, host, outcome);
+        self.note_silence(&mut watched, outcome);
         if probe {
             watched.probe = None;
         }
@@ -112,6 +115,20 @@ impl App {
         }
     }
 
+    /// One host that is away is avoided and no more; when nobody answers, somebody has to know.
+    fn note_silence(&self, watched: &mut Watched, outcome: &Outcome) {
+        let now = self.origin.elapsed();
+        let silent = matches!(outcome, Outcome::Unavailable { .. });
+        let since = watched.silent_since.filter(|_| silent).unwrap_or(now);
+        watched.silent_since = silent.then_some(since);
+        let avoids = watched.breakers.values().any(Breaker::is_open);
+        let outage = silent && avoids && now.saturating_sub(since) >= OUTAGE_AFTER;
+        if watched.seen.outage != outage {
+            watched.seen.outage = outage;
+            self.publish(watched);
+        }
+    }
+
     fn feed_breaker(&self, watched: &mut Watched, host: &str, outcome: &Outcome) {
         let now = self.origin.elapsed();
         let failed = match outcome {
@@ -164,8 +181,6 @@ impl App {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use crate::{
         actors::app::AppSettings,
         domain::{
@@ -211,6 +226,27 @@ mod tests {
         }
         assert_eq!(app.hosts_avoided(), ["down"]);
         assert!(app.watched().breakers.len() <= HOSTS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_when_nobody_answers_any_more() {
+        let app = app();
+        let fail = |host: &str| {
+            for _ in 0..32 {
+                app.observe(host, &SILENT, false, now());
+            }
+        };
+        fail("a");
+        assert_eq!((app.hosts_avoided().len(), app.outage()), (1, false));
+        tokio::time::advance(OUTAGE_AFTER).await;
+        app.observe("b", &ACCEPTED, false, now());
+        fail("a");
+        assert!(!app.outage(), "the others answer");
+        tokio::time::advance(OUTAGE_AFTER).await;
+        fail("b");
+        assert!(app.outage());
+        app.observe("c", &ACCEPTED, false, now());
+        assert!(!app.outage());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! What stands in an app's way, for reading without a lock, and what is behind the lock.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -23,6 +23,8 @@ pub(super) struct Seen {
     pub(super) loaded: bool,
     /// Since when channels were marked in a hold that has ended, until those marks are taken back.
     pub(super) healing: Option<Timestamp>,
+    /// Whether WNS as a whole seems to be away: hosts are avoided, and none has answered for a while.
+    pub(super) outage: bool,
 }
 
 #[derive(Default)]
@@ -32,6 +34,8 @@ pub(super) struct Watched {
     pub(super) pending: Vec<(Change, Timestamp)>,
     pub(super) wave: WaveWatch,
     pub(super) breakers: HashMap<Box<str>, Breaker>,
+    /// Since when no host has answered; counted from the start of the broker.
+    pub(super) silent_since: Option<Duration>,
     pub(super) probe: Option<Instant>,
 }
 
@@ -62,6 +66,9 @@ impl Seen {
                 HoldReason::DomainBlocked | HoldReason::Wave => PauseReason::RefusalWave,
             };
             blocks.push((reason, Some(hold.probe_at)));
+        }
+        if self.outage {
+            blocks.push((PauseReason::Outage, None));
         }
         blocks
     }

@@ -1,6 +1,5 @@
 // Calls of the message API. The key lives in this tab's session storage and nowhere else.
 
-const STORED = "reveille-key";
 const TIMEOUT_MS = 10000;
 
 /** The broker said no, with a problem document. */
@@ -8,17 +7,23 @@ export class Refused extends Error {
   constructor(status, problem) {
     super(problem.detail || problem.title || `status ${status}`);
     this.status = status;
+    this.type = problem.type || "";
   }
 }
 
 /** The broker could not be asked. */
 export class Unreachable extends Error {}
 
-export const key = {
-  get: () => sessionStorage.getItem(STORED),
-  set: (value) => sessionStorage.setItem(STORED, value),
-  forget: () => sessionStorage.removeItem(STORED),
-};
+/** A text that outlives a reload, and ends with the tab. */
+const kept = (name) => ({
+  get: () => sessionStorage.getItem(name),
+  set: (value) => sessionStorage.setItem(name, value),
+  forget: () => sessionStorage.removeItem(name),
+});
+
+export const key = kept("reveille-key");
+/** The tenant that somebody chose, if anybody did. */
+export const chosen = kept("reveille-tenant");
 
 export function authorisation() {
   const value = key.get();

@@ -51,7 +51,10 @@ function update(made, app) {
 function holding(app) {
   const reasons = app.holds.map((hold) => `${words(hold.reason)} since ${moment(hold.since)}${hold.until ? `, until ${moment(hold.until)}` : ""}`);
   if (app.paused) reasons.unshift(`by hand since ${moment(app.paused.since)}${app.paused.reason ? ` (${app.paused.reason})` : ""}`);
+  if (app.state === "stopped") reasons.push("the token endpoint refuses its credential");
   if (app.throttled_until && reasons.length === 0) reasons.push(`throttled until ${moment(app.throttled_until)}`);
+  if (app.state === "held" && reasons.length === 0) reasons.push("WNS does not answer");
+  if (app.state === "starting" && reasons.length === 0) reasons.push("its first token");
   return reasons.join("; ") || "nothing";
 }
 

@@ -27,6 +27,7 @@ export function showCampaigns(tenant, campaigns, refresh) {
 
 function make(tenant, campaign, refresh) {
   const made = row(COLUMNS);
+  made.tabIndex = -1;
   const cells = made.children;
   cells[0].append(h("span"), h("small"));
   cells[1].append(h("span", { class: "word" }), h("small"));
@@ -57,7 +58,14 @@ function update(made, campaign) {
   const delay = campaign.check_in_delay_seconds;
   say(cells[4], delay.p50 === null ? "–" : `half in ${duration(delay.p50)}, 99 % in ${duration(delay.p99)}`);
   say(cells[5], endWords(campaign));
-  for (const button of made.querySelectorAll("button")) button.hidden = !ACTIONS[button.dataset.verb].states.includes(campaign.state);
+  showButtons(made, campaign.state);
+}
+
+/** A button that goes while it has the focus hands it to the next one, or to the row after the last. */
+function showButtons(made, state) {
+  const focused = document.activeElement;
+  for (const button of made.querySelectorAll("button")) button.hidden = !ACTIONS[button.dataset.verb].states.includes(state);
+  if (made.contains(focused) && focused.hidden) (made.querySelector("button:not([hidden])") || made).focus();
 }
 
 function pauseWords(campaign) {

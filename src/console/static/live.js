@@ -6,7 +6,9 @@ import { moment, words } from "./format.js";
 
 const SHOWN_MAX = 50;
 const RETRY_FIRST_MS = 1000;
-const RETRY_MAX_MS = 30000;
+const RETRY_MAX_MS = 5000;
+/** The broker sends something at least every 15 seconds. */
+const SILENCE_MS = 40000;
 
 let current = null;
 
@@ -27,7 +29,7 @@ async function run(tenant, onevent, signal) {
   const stream = { last: null, wait: RETRY_FIRST_MS };
   while (!signal.aborted) {
     try {
-      await read(tenant, stream, onevent, signal);
+      await heard(signal, (silent, alive) => read(tenant, stream, onevent, silent, alive));
       if (!signal.aborted) say(by("stream"), "The stream ended; it begins anew…");
     } catch (error) {
       if (signal.aborted) return;
@@ -38,7 +40,23 @@ async function run(tenant, onevent, signal) {
   }
 }
 
-async function read(tenant, stream, onevent, signal) {
+/** Runs `read` with a signal that also fires when `alive` was not called for too long. */
+async function heard(signal, read) {
+  const silence = new AbortController();
+  let timer = null;
+  const alive = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => silence.abort(new Error(`nothing was heard for ${SILENCE_MS / 1000} s`)), SILENCE_MS);
+  };
+  alive();
+  try {
+    await read(AbortSignal.any([signal, silence.signal]), alive);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function read(tenant, stream, onevent, signal, alive) {
   const headers = { ...authorisation(), Accept: "text/event-stream" };
   if (stream.last) headers["Last-Event-ID"] = stream.last;
   const response = await fetch(`${path("v1/tenants", tenant, "events")}?after=newest`, { headers, signal, cache: "no-store" });
@@ -50,6 +68,7 @@ async function read(tenant, stream, onevent, signal) {
   let held = "";
   for (;;) {
     const { done, value } = await reader.read();
+    alive();
     if (done) return;
     held += value;
     const blocks = held.split("\n\n");

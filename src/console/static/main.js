@@ -1,6 +1,6 @@
 // The console page: looks at the broker every two seconds, shows what it sees, and keeps trying when it cannot.
 
-import { get, key, path, readiness, Refused, text } from "./api.js";
+import { chosen, get, key, path, readiness, text, Unreachable } from "./api.js";
 import { showApps } from "./apps.js";
 import { showCampaigns } from "./campaigns.js";
 import { Chart } from "./charts.js";
@@ -12,7 +12,7 @@ import { showFigures, showFleet, showProblems } from "./now.js";
 import { problems } from "./problems.js";
 
 const LOOK_MS = 2000;
-const LOOK_MAX_MS = 30000;
+const LOOK_MAX_MS = 5000;
 const SLOW_LOOKS = 5;
 const OUTCOMES = ["accepted", "dropped", "channel_throttled", "channel_refused", "unavailable", "refused"];
 const PUSH_STATES = ["due", "scheduled", "leased", "awaiting", "blocked"];
@@ -21,35 +21,39 @@ const page = { tenant: null, before: null, failures: 0, looks: 0, timer: null, l
 const throughput = new Chart("throughput", OUTCOMES);
 const pushes = new Chart("pushes", PUSH_STATES);
 
-/** What the key may not see is null; everything else that goes wrong is thrown. */
-async function allowed(promise) {
-  try {
-    return await promise;
-  } catch (error) {
-    if (error instanceof Refused && (error.status === 403 || error.status === 404)) return null;
-    throw error;
-  }
+/** Parts of the answer are null where the key may not see them or a call failed; `missing` says which and why. */
+async function look() {
+  const missing = [];
+  const see = (what, promise) => promise.catch((error) => {
+    if (error.status === 401) throw error;
+    missing.push({ what, error, denied: error.status === 403 || error.status === 404 });
+    return null;
+  });
+  const [ready, apps, tenants, metrics] = await Promise.all([
+    readiness(), see("apps", get("v1/apps")), see("tenants", get("v1/tenants?limit=1000")), see("metrics", text("metrics")),
+  ]);
+  if (tenants || isMissing({ missing }, "tenants", true)) chooseTenant(tenants ? tenants.items.map((item) => item.tenant) : []);
+  const name = page.tenant;
+  const [tenant, campaigns] = name && tenants
+    ? await Promise.all([see(name, get(path("v1/tenants", name))), see("campaigns", get(`${path("v1/tenants", name, "campaigns")}?limit=50`))])
+    : [null, null];
+  return { at: Date.now(), ready, apps: apps && apps.items, tenant, campaigns: campaigns && campaigns.items, metrics: metrics && parse(metrics), missing };
 }
 
-async function look() {
-  const [ready, apps, tenants, metrics] = await Promise.all([readiness(), get("v1/apps"), get("v1/tenants?limit=1000"), allowed(text("metrics"))]);
-  chooseTenant(tenants.items.map((item) => item.tenant));
-  const name = page.tenant;
-  const [tenant, campaigns] = name
-    ? await Promise.all([get(path("v1/tenants", name)), allowed(get(`${path("v1/tenants", name, "campaigns")}?limit=50`))])
-    : [null, null];
-  return { at: Date.now(), ready, apps: apps.items, tenant, campaigns: campaigns && campaigns.items, metrics: metrics && parse(metrics) };
+/** Whether a part was not seen because the key may not, or because the call failed. */
+function isMissing({ missing }, what, denied) {
+  return missing.some((part) => part.what === what && part.denied === denied);
 }
 
 function chooseTenant(names) {
+  if (!names.includes(page.tenant)) changeTenant(names.includes(chosen.get()) ? chosen.get() : names[0] || null);
   const select = by("tenant");
   const shown = [...select.options].map((option) => option.value);
   if (shown.join("\n") !== names.join("\n")) {
     select.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
     select.disabled = names.length === 0;
-    if (page.tenant && names.includes(page.tenant)) select.value = page.tenant;
   }
-  if (!names.includes(page.tenant)) changeTenant(names[0] || null);
+  if (page.tenant && select.value !== page.tenant) select.value = page.tenant;
 }
 
 function changeTenant(name) {
@@ -63,25 +67,39 @@ function changeTenant(name) {
 
 function show(now) {
   const outcomes = throughputNow(now);
-  showProblems(problems(now), true);
+  showProblems(problems(now), now.metrics !== null);
   showFigures(now, outcomes);
-  showApps(now.apps, soon);
-  if (now.tenant) {
-    showFleet(now.tenant);
-    showPushes(now);
-    if (now.campaigns) showCampaigns(now.tenant.tenant, now.campaigns, soon);
-    else by("campaigns").replaceChildren(h("p", { class: "words" }, "This broker or key has no campaigns."));
-    if (page.looks % SLOW_LOOKS === 0) showDead(now.tenant.tenant, tell).catch((error) => failed("dead", error));
-  } else {
-    for (const id of ["fleet", "campaigns", "dead"]) by(id).replaceChildren(h("p", { class: "words" }, "This key reaches no tenant."));
-  }
+  if (now.apps) showApps(now.apps, soon);
+  else if (isMissing(now, "apps", true)) instead("apps", "This key may not see apps.");
+  if (now.tenant) showTenant(now);
+  else if (!page.tenant && !isMissing(now, "tenants", false)) showNoTenant();
+}
+
+function showTenant(now) {
+  const { tenant } = now.tenant;
+  showFleet(now.tenant);
+  showPushes(now);
+  if (now.campaigns) showCampaigns(tenant, now.campaigns, soon);
+  else if (isMissing(now, "campaigns", true)) instead("campaigns", "This broker or key has no campaigns.");
+  if (page.looks % SLOW_LOOKS === 0) showDead(tenant, tell).catch((error) => failed("dead", error));
   page.looks += 1;
+}
+
+function showNoTenant() {
+  const text = "This key reaches no tenant.";
+  for (const id of ["fleet", "campaigns", "dead"]) instead(id, text);
+  for (const id of ["pushes-words", "stream"]) say(by(id), text);
+}
+
+/** Words in place of what a part of the page shows. */
+function instead(id, text) {
+  by(id).replaceChildren(h("p", { class: "words" }, text));
 }
 
 /** Attempts a second since the last look; everything that WNS refuses is one line. */
 function throughputNow(now) {
   if (!now.metrics) {
-    say(by("throughput-words"), "Throughput is shown to keys that may read everything.");
+    if (isMissing(now, "metrics", true)) say(by("throughput-words"), "Throughput is shown to keys that may read everything.");
     return null;
   }
   const before = page.before;
@@ -99,7 +117,7 @@ function throughputNow(now) {
 
 function showPushes(now) {
   if (!now.metrics) {
-    say(by("pushes-words"), "What pushes wait for is shown to keys that may read everything.");
+    if (isMissing(now, "metrics", true)) say(by("pushes-words"), "What pushes wait for is shown to keys that may read everything.");
     return;
   }
   const labels = (state) => ({ tenant: now.tenant.tenant, state });
@@ -115,22 +133,25 @@ async function tick() {
   page.looking = true;
   clearTimeout(page.timer);
   try {
-    show(await look());
-    page.failures = 0;
-    say(by("connection"), "Live");
+    const now = await look();
+    show(now);
+    const whole = now.missing.every((part) => part.denied);
+    page.failures = whole ? 0 : page.failures + 1;
+    say(by("connection"), whole ? "Live" : "Not everything is answered; trying again…");
     askForKey(null);
   } catch (error) {
     page.failures += 1;
-    if (error instanceof Refused && error.status === 401) {
+    if (error.status === 401) {
       unfollow();
       page.tenant = null;
       askForKey(key.get() ? "The broker does not take this key." : "");
       page.looking = false;
       return;
     }
-    say(by("connection"), "The broker does not answer; trying again…");
-    const text = `${error.message || "no answer"}. What is shown below is as it was before.`;
-    showProblems([{ severity: "critical", subject: "The broker does not answer", text, runbook: null }], false);
+    const [subject, more] = error instanceof Unreachable ? ["The broker does not answer", " The runbook is ReveilleDown."] : ["This page failed", ""];
+    say(by("connection"), `${subject}; trying again…`);
+    const text = `${error.message || "no answer"}. What is shown below is as it was before.${more}`;
+    showProblems([{ severity: "critical", subject, text, runbook: null }], false);
   }
   page.looking = false;
   page.timer = setTimeout(tick, Math.min(LOOK_MS * 2 ** page.failures, LOOK_MAX_MS));
@@ -155,6 +176,8 @@ function askForKey(complaint) {
   if (asking) {
     say(by("connection"), "Waiting for a key");
     by("key").focus();
+  } else {
+    by("main").focus();
   }
 }
 
@@ -164,7 +187,11 @@ function tell(device) {
   by("device-title").scrollIntoView({ block: "start" });
 }
 
-by("tenant").addEventListener("change", (event) => { changeTenant(event.target.value); soon(); });
+by("tenant").addEventListener("change", (event) => {
+  chosen.set(event.target.value);
+  changeTenant(event.target.value);
+  soon();
+});
 by("device-form").addEventListener("submit", (event) => {
   event.preventDefault();
   if (page.tenant) tellStory(page.tenant, by("device").value.trim());
@@ -176,7 +203,11 @@ by("key-form").addEventListener("submit", (event) => {
   by("forget-key").hidden = false;
   tick();
 });
-by("forget-key").addEventListener("click", () => { key.forget(); location.reload(); });
+by("forget-key").addEventListener("click", () => {
+  key.forget();
+  chosen.forget();
+  location.reload();
+});
 document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
 by("forget-key").hidden = !key.get();
 tick();

@@ -4,9 +4,10 @@ import { by, h, keyed, say } from "./dom.js";
 import { duration, number, percent } from "./format.js";
 import { samples, sum } from "./metrics.js";
 
-export function showProblems(found, live) {
-  const list = found.length > 0 ? found : [fine(live)];
-  const make = () => h("li", {}, h("strong", { class: "word" }), h("span"), h("a"));
+/** `metered` says whether the broker's metrics were read. */
+export function showProblems(found, metered) {
+  const list = found.length > 0 ? found : [fine(metered)];
+  const make = () => h("li", {}, h("strong", { class: "word" }), " ", h("span"), h("a"));
   const text = (problem) => `${problem.subject}|${problem.runbook}`;
   keyed(by("problems"), list, text, make, (item, problem) => {
     const [subject, words, link] = item.children;
@@ -22,10 +23,10 @@ export function showProblems(found, live) {
   });
 }
 
-function fine(live) {
-  return live
+function fine(metered) {
+  return metered
     ? { severity: "fine", subject: "Nothing is wrong", text: "Pushes go out as they fall due.", runbook: null }
-    : { severity: "fine", subject: "Looking", text: "", runbook: null };
+    : { severity: "fine", subject: "Nothing is wrong in what this key sees", text: "It may not read the metrics, so this page cannot tell whether pushes go out as they fall due.", runbook: null };
 }
 
 /** `outcomes` are attempts a second by outcome, or null before the second look. */

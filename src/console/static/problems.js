@@ -18,9 +18,12 @@ const HOLDS = {
   outage: "WNS does not answer",
 };
 
-/** `look` is `{ready, apps, tenant, campaigns, metrics}`; what could not be seen is null. */
+/**
+ * `look` is `{ready, apps, tenant, campaigns, metrics, missing}`. What could not be seen is null and stands in `missing` as
+ * `{what, error, denied}`.
+ */
 export function problems(look) {
-  const found = [...ofBroker(look), ...look.apps.flatMap((app) => ofApp(app, look.metrics)), ...ofTenants(look), ...ofCampaigns(look)];
+  const found = [...ofBroker(look), ...(look.apps || []).flatMap((app) => ofApp(app, look.metrics)), ...ofTenants(look), ...ofCampaigns(look)];
   const order = { critical: 0, warning: 1 };
   return found.sort((a, b) => order[a.severity] - order[b.severity]);
 }
@@ -28,18 +31,21 @@ export function problems(look) {
 const critical = (subject, text, runbook) => ({ severity: "critical", subject, text, runbook });
 const warning = (subject, text, runbook) => ({ severity: "warning", subject, text, runbook });
 
-function ofBroker({ ready, metrics }) {
+const STORE_AWAY = "Nothing new is accepted; what was accepted is safe. Apps, fleet and campaigns are shown as they were.";
+
+function ofBroker({ ready, metrics, missing }) {
   const found = [];
   for (const part of (ready && ready.components) || []) {
     const detail = (part.detail || []).join("; ");
     if (part.name === "store" && part.status === "failed") {
-      found.push(critical("The store is away", `${detail}. Nothing new is accepted; what was accepted is safe.`, "ReveilleStoreErrors"));
+      found.push(critical("The store is away", `${detail}. ${STORE_AWAY}`, "ReveilleStoreErrors"));
     } else if (part.name === "store" && part.status === "degraded") {
       found.push(warning("The store warns", `${detail}.`, "ReveilleStoreErrors"));
     } else if (part.status === "failed") {
       found.push(critical(part.name, `has failed: ${detail || "no detail"}.`, "ReveilleActorRestartLoop"));
     }
   }
+  if (!found.some((problem) => problem.subject === "The store is away")) found.push(...ofMissing(missing));
   if (found.length === 0 && ready && ready.status === "not_ready") {
     found.push(critical("The broker is not ready", "it does not take work.", "ReveilleDown"));
   }
@@ -47,6 +53,25 @@ function ofBroker({ ready, metrics }) {
     if (value > FROZEN_SECONDS) {
       found.push(critical(words(labels.actor), `has not moved for ${duration(value)}.`, "ReveilleActorFrozen"));
     }
+  }
+  return found;
+}
+
+/** What the broker did not say. While the store is away, that explains it. */
+function ofMissing(missing) {
+  const found = [];
+  const hidden = missing.filter(({ what, denied }) => denied && (what === "apps" || what === "tenants"));
+  if (hidden.length > 0) {
+    const names = hidden.map(({ what }) => what).join(" and ");
+    found.push(warning(`This key may not see ${names}`, `${hidden[0].error.message}.`, null));
+  }
+  const failed = missing.filter(({ denied }) => !denied);
+  const away = failed.find(({ error }) => error.type && error.type.endsWith("/store-unavailable"));
+  if (away) {
+    found.push(critical("The store is away", `${away.error.message}. ${STORE_AWAY}`, "ReveilleStoreErrors"));
+  } else if (failed.length > 0) {
+    const names = failed.map(({ what }) => what).join(", ");
+    found.push(critical(`Not answered: ${names}`, `${failed[0].error.message}. What is shown of it is as it was before.`, null));
   }
   return found;
 }

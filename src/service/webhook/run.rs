@@ -25,6 +25,7 @@ use crate::{
         error::StoreError,
         feed::{Cursor, FeedError},
     },
+    telemetry::WebhookLag,
 };
 
 /// Events read at a time.
@@ -48,6 +49,9 @@ pub struct Delivering {
     page: Option<Page>,
     retry_at: Option<Instant>,
     lost: bool,
+    /// The version of the webhook that is delivered to.
+    version: Option<u64>,
+    lag: WebhookLag,
 }
 
 /// Events that were read and have not all been taken.
@@ -68,6 +72,7 @@ impl Delivering {
         owner: String,
     ) -> Self {
         let (appended, changed) = (desk.store.appended(), desk.store.changed());
+        let lag = means.telemetry.webhook_lag(&tenant);
         Self {
             desk,
             means,
@@ -79,6 +84,8 @@ impl Delivering {
             page: None,
             retry_at: None,
             lost: false,
+            version: None,
+            lag,
         }
     }
 
@@ -102,7 +109,10 @@ impl Delivering {
             let until = Instant::now() + PROLONG;
             self.changed.mark_unchanged();
             let webhook = match self.desk.load(&self.tenant, &self.id).await {
-                Ok((_, webhook)) if webhook.disabled.is_none() => webhook,
+                Ok((version, webhook)) if webhook.disabled.is_none() => {
+                    self.begin_anew_if_changed(version).await?;
+                    webhook
+                }
                 Ok(_) | Err(WebhookError::Unknown(_)) => return Ok(()),
                 Err(WebhookError::Store(error)) => return Err(error),
                 Err(
@@ -115,6 +125,26 @@ impl Delivering {
                     return Ok(());
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Whoever mends a webhook, or sets another place to deliver from, does not wait for the next retry.
+    async fn begin_anew_if_changed(&mut self, version: u64) -> Result<(), StoreError> {
+        let mended = self
+            .version
+            .replace(version)
+            .is_some_and(|old| old != version);
+        let replayed = match &self.page {
+            Some(page) if self.retry_at.is_some() => {
+                let (now, _) = self.desk.progress(&self.tenant, &self.id).await?;
+                now != page.version
+            }
+            Some(_) | None => false,
+        };
+        if mended || replayed {
+            self.retry_at = None;
+            self.page = None;
         }
         Ok(())
     }
@@ -154,8 +184,7 @@ impl Delivering {
             Err(FeedError::Store(error)) => return Err(error),
         };
         if entries.is_empty() {
-            let metrics = self.means.telemetry.tenant(&self.tenant);
-            self.means.telemetry.webhook_lags(&metrics, Duration::ZERO);
+            self.lag.set(Duration::ZERO);
             let left = until.saturating_duration_since(Instant::now());
             tokio::select! {
                 // That the sender is gone is for the next call to the store to tell.
@@ -217,7 +246,8 @@ impl Delivering {
         };
         let oldest = page.waiting.front().and_then(Waiting::time);
         let lag = oldest.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
-        telemetry.webhook_lags(&metrics, Duration::try_from(lag).unwrap_or(Duration::ZERO));
+        self.lag
+            .set(Duration::try_from(lag).unwrap_or(Duration::ZERO));
         if page.waiting.is_empty() {
             page.progress.cursor = Some(page.next.0.clone());
         }

@@ -16,6 +16,7 @@ pub use self::{
     api::RequestInFlight,
     attempt::{AttemptFinished, InFlight},
     tenant::TenantSample,
+    webhook::WebhookLag,
 };
 
 use tokio::time::Instant;

@@ -1,10 +1,17 @@
 //! Webhooks: events on their way to consoles that do not poll.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
-use crate::telemetry::{DeliveryResult, Telemetry, TenantMetrics};
+use crate::{
+    domain::id::TenantId,
+    telemetry::{DeliveryResult, Telemetry, TenantMetrics},
+};
 
 impl Telemetry {
     /// A console took `events` events.
@@ -27,8 +34,47 @@ impl Telemetry {
         tracing::error!(tenant = %tenant.tenant, webhook, "switched a webhook off after days of failure");
     }
 
-    /// The oldest event that a tenant's webhooks have not taken is this old.
-    pub fn webhook_lags(&self, tenant: &TenantMetrics, lag: Duration) {
-        tenant.webhook_lag.set(lag.as_secs_f64());
+    /// The lag of one webhook of a tenant, zero to begin with. Dropping it takes it out of the tenant's, which is the largest.
+    #[must_use]
+    pub fn webhook_lag(&self, tenant: &TenantId) -> WebhookLag {
+        let tenant = self.tenant(tenant);
+        let lags = tenant.webhook_lags.lock();
+        let mut lags = lags.unwrap_or_else(PoisonError::into_inner);
+        let number = lags.last_key_value().map_or(0, |(last, _)| last + 1);
+        lags.insert(number, Duration::ZERO);
+        drop(lags);
+        WebhookLag { tenant, number }
+    }
+}
+
+/// How old the oldest event is that one webhook has not taken.
+#[derive(Debug)]
+pub struct WebhookLag {
+    tenant: Arc<TenantMetrics>,
+    number: u64,
+}
+
+impl WebhookLag {
+    /// It is this old now; zero when all were taken.
+    pub fn set(&self, lag: Duration) {
+        self.change(|lags| {
+            lags.insert(self.number, lag);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<u64, Duration>)) {
+        let lags = self.tenant.webhook_lags.lock();
+        let mut lags = lags.unwrap_or_else(PoisonError::into_inner);
+        change(&mut lags);
+        let largest = lags.values().max().copied().unwrap_or_default();
+        self.tenant.webhook_lag.set(largest.as_secs_f64());
+    }
+}
+
+impl Drop for WebhookLag {
+    fn drop(&mut self) {
+        self.change(|lags| {
+            lags.remove(&self.number);
+        });
     }
 }
