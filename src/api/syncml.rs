@@ -15,13 +15,14 @@ use super::{
     problem::{Kind, Problem, ProblemBody},
     route::{Endpoint, Entry},
     syncml_view::{
-        AnswerView, ChannelAnswer, CommandsAnswer, PushStatusView, Step, SyncMlAnswer, answer,
-        channel_answer, pfn_view,
+        AnswerView, ChannelAnswer, CommandsAnswer, Known, PushStatusView, Step, SyncMlAnswer,
+        answer, channel_answer, pfn_view,
     },
 };
 use crate::{
     domain::{
         api_key::Scope,
+        channel::ChannelKind,
         id::DeviceId,
         identity::Pfn,
         syncml::{
@@ -165,7 +166,11 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
         step.commands(provider.as_ref()?, pfn, first).ok()
     };
     let sent = query.sent.and_then(named);
-    let next = Step::from(report.next_step(sent.as_ref()));
+    let next = match Step::from(report.next_step(sent.as_ref())) {
+        // It reports what WNS refuses: only a new PFN makes it ask for another channel.
+        Step::Query if channel.is_dead() => Step::Again,
+        step => step,
+    };
     let commands = named(next).map(|commands| answer(next, &commands));
     Ok(ok(&SyncMlAnswer {
         device: device.to_string(),
@@ -250,13 +255,30 @@ async fn take_up(
             }) => (*closed as u64, *channel_updated),
             Some(CheckIn::Unknown) | None => (0, false),
         };
-        return Ok((channel_answer(report, uri.as_ref(), updated), Some(closed)));
+        let known = known(call, tenant, device, updated).await?;
+        return Ok((channel_answer(report, uri.as_ref(), known), Some(closed)));
     }
     let Some(uri) = uri else {
-        return Ok((channel_answer(report, None, false), None));
+        return Ok((channel_answer(report, None, Known::Usable), None));
     };
     let reports = vec![(device.clone(), uri.clone())];
     let registered = service::channels::register(desk, &tenant.id, reports).await?;
     let updated = registered.contains(&Registered::New);
-    Ok((channel_answer(report, Some(&uri), updated), None))
+    let known = known(call, tenant, device, updated).await?;
+    Ok((channel_answer(report, Some(&uri), known), None))
+}
+
+/// What is known of a URI that the device reported.
+async fn known(
+    call: &Call,
+    tenant: &Tenant,
+    device: &DeviceId,
+    updated: bool,
+) -> Result<Known, Problem> {
+    if updated {
+        return Ok(Known::New);
+    }
+    let record = service::devices::get(&call.state.desk, &tenant.id, device).await?;
+    let dead = record.is_some_and(|record| record.channel_kind() == ChannelKind::Dead);
+    Ok(if dead { Known::Dead } else { Known::Usable })
 }

@@ -17,6 +17,8 @@ use crate::domain::{
     wns::channel_uri::ChannelUri,
 };
 
+const DEAD: &str = "dead";
+
 /// What the device's message says and what was done about it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SyncMlAnswer {
@@ -43,7 +45,8 @@ pub(super) struct SyncMlAnswer {
 /// What a device says of its channel.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ChannelAnswer {
-    /// `registered`, `unchanged`, `empty` (it has none yet), `refused` or `not_reported`.
+    /// `registered`, `unchanged`, `dead` (unchanged, and refused by WNS: set the PFN again), `empty` (it has none yet), `refused`
+    /// or `not_reported`.
     state: &'static str,
     /// Its host.
     host: Option<String>,
@@ -182,17 +185,40 @@ impl Step {
     }
 }
 
+/// What is known of a URI that a device reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It is new.
+    New,
+    /// It was there before, and nothing speaks against it.
+    Usable,
+    /// It was there before, and WNS refuses it.
+    Dead,
+}
+
+impl ChannelAnswer {
+    /// Whether only another channel helps.
+    pub(super) fn is_dead(&self) -> bool {
+        self.state == DEAD
+    }
+}
+
 pub(super) fn channel_answer(
     report: &SyncMlReport,
     uri: Option<&ChannelUri>,
-    updated: bool,
+    known: Known,
 ) -> ChannelAnswer {
-    let (state, detail) = match &report.channel {
-        ChannelFinding::Uri(_) if updated => ("registered", None),
-        ChannelFinding::Uri(_) => ("unchanged", None),
-        ChannelFinding::NotReported => ("not_reported", None),
-        ChannelFinding::Empty => ("empty", None),
-        ChannelFinding::Refused(error) => ("refused", Some(error.to_string())),
+    let (state, detail) = match (&report.channel, known) {
+        (ChannelFinding::Uri(_), Known::New) => ("registered", None),
+        (ChannelFinding::Uri(_), Known::Usable) => ("unchanged", None),
+        (ChannelFinding::Uri(_), Known::Dead) => {
+            let cure =
+                "WNS refuses this channel: set the PFN again, so that the device asks for another";
+            (DEAD, Some(cure.to_owned()))
+        }
+        (ChannelFinding::NotReported, _) => ("not_reported", None),
+        (ChannelFinding::Empty, _) => ("empty", None),
+        (ChannelFinding::Refused(error), _) => ("refused", Some(error.to_string())),
     };
     ChannelAnswer {
         state,

@@ -29,6 +29,23 @@ async fn said(broker: &Broker, query: &str, body: String) -> Answer {
 }
 
 #[actix_web::test]
+async fn a_device_that_reports_a_dead_channel_is_to_get_its_pfn_again() {
+    let broker = Broker::start().await;
+    let channel = uri("d1").replace('&', "&amp;");
+    let body = message("d1", &result("ChannelURI", &channel));
+    let fresh = said(&broker, "", body.clone()).await;
+    assert_eq!(fresh.body["next"], "query", "{}", fresh.body);
+    broker.mark_dead("d1").await;
+
+    for query in ["", "?check_in=true"] {
+        let answer = said(&broker, query, body.clone()).await;
+
+        assert_eq!(answer.body["channel"]["state"], "dead", "{}", answer.body);
+        assert_eq!(answer.body["next"], "again");
+    }
+}
+
+#[actix_web::test]
 async fn the_channel_in_a_message_is_registered_and_the_rest_explained() {
     let broker = Broker::start().await;
     let channel = uri("d1").replace('&', "&amp;");
