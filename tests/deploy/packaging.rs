@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::tools::{self, run};
 
@@ -71,6 +71,23 @@ fn what_the_stack_mounts_exists_and_our_containers_write_nothing_but_their_volum
             .or(service["<<"]["read_only"].as_bool());
         assert_eq!(read_only, Some(true), "{name}");
     }
+}
+
+#[test]
+fn the_stacks_key_can_be_made_twice_and_read_by_prometheus() {
+    let stack = tools::yaml("deploy/compose.yaml");
+    // Root without capabilities can neither read nor change the files that its first run has given away.
+    assert_eq!(
+        stack["services"]["setup"]["cap_add"],
+        json!(["CHOWN", "DAC_OVERRIDE", "FOWNER"])
+    );
+    let user = stack["services"]["prometheus"]["user"].as_str().unwrap();
+    let (owner, group) = user.split_once(':').unwrap();
+    assert_eq!(owner, "65534", "who owns /prometheus in the image");
+    let setup = tools::read("deploy/compose/setup.sh");
+    let given = format!("chown -R {group}:{group} ");
+    assert!(setup.contains(&given), "setup.sh has no {given:?}");
+    assert!(setup.contains("chmod 0440 "), "the group may read the key");
 }
 
 #[test]
