@@ -46,6 +46,9 @@ async function seen(page, selector, text) {
   await page.locator(selector, { hasText: text }).first().waitFor(SOON);
 }
 
+/** What has the keyboard's focus: its id, or its label, or the name of its tag. */
+const focused = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.ariaLabel || document.activeElement.tagName);
+
 test("a fleet at work is shown: figures, charts, apps, fleet, events, and nothing comes from elsewhere", async () => {
   const page = await open();
   await seen(page, "#connection", "Live");
@@ -124,12 +127,14 @@ test("a campaign shows its progress, is paused, resumed and cancelled", async ()
   await press("Pause");
   await seen(page, "#campaigns .word", "paused");
   assert.equal(await state(), "paused");
+  assert.equal(await focused(page), "Resume campaign Revoke CA 7");
   await press("Resume");
   await seen(page, "#campaigns .word", "running");
   await page.screenshot({ path: path.join(SHOTS, "campaign.png"), fullPage: true });
   await press("Cancel");
   await seen(page, "#campaigns .word", "cancelled");
   assert.equal(await state(), "cancelled");
+  assert.equal(await focused(page), "TR");
   await page.context().close();
 });
 
@@ -147,6 +152,67 @@ test("on a phone nothing is wider than the screen, and an accessibility checker 
   await page.context().close();
 });
 
+test("an app that is stopped says what holds it, and no word is broken", async () => {
+  const page = await open({ viewport: { width: 1000, height: 900 } });
+  const detail = "https://login.example/accesstoken.srf answers 400 invalid_client: the client secret of this identity is wrong or has expired";
+  await page.route("**/v1/apps", async (route) => {
+    const response = await route.fetch();
+    const json = await response.json();
+    Object.assign(json.items[0], { state: "stopped", token: { state: "refused", expires_at: null, detail } });
+    await route.fulfill({ response, json });
+  });
+  await seen(page, "#apps tbody tr", "the token endpoint refuses its credential");
+  await seen(page, "#problems li", `${TENANT} is stopped: the token endpoint`);
+  const broken = await page.evaluate(() => [...document.querySelectorAll(":is(#apps, #campaigns) :is(th, .word, td.number > span)")].filter((element) => {
+    const range = document.createRange();
+    range.selectNodeContents(element);
+    return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1 && !element.textContent.includes(" ");
+  }).map((element) => element.textContent));
+  assert.deepEqual(broken, []);
+  await page.context().close();
+});
+
+test("a store that is away is told with its runbook, and the page comes back with it", async () => {
+  const page = await open();
+  await seen(page, "#connection", "Live");
+  const away = { type: "urn:reveille:problem:store-unavailable", title: "the store cannot be reached", status: 503, detail: "no answer in time" };
+  const stored = new RegExp(`/v1/tenants/${TENANT}$`);
+  await page.route(stored, (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(away) }));
+  await seen(page, "#problems li.critical", "The store is away: no answer in time.");
+  assert.match(await page.locator("#problems a").first().getAttribute("href"), /ReveilleStoreErrors$/);
+  await seen(page, "#figures", "On the wire");
+  await page.unroute(stored);
+  await seen(page, "#connection", "Live");
+  await seen(page, "#problems li", "Nothing is wrong");
+  await page.context().close();
+});
+
+test("a stream that falls silent is begun anew", async () => {
+  const page = await open();
+  await page.clock.install();
+  let asked = 0;
+  await page.route("**/events?*", (route) => (asked++ === 0 ? null : route.continue()));
+  await page.reload();
+  await until("the stream to be asked for", () => asked > 0);
+  await page.clock.fastForward(41000);
+  await seen(page, "#stream", `Events of ${TENANT}`);
+  assert.ok(asked > 1);
+  await page.context().close();
+});
+
+test("a reload keeps the tenant that was chosen", async () => {
+  const other = `${TENANT}-emea`;
+  await rig.call("PUT", `/v1/tenants/${other}`, { app: TENANT });
+  const page = await open();
+  await seen(page, "#fleet", `of ${TENANT},`);
+  await page.getByLabel("Tenant").selectOption(other);
+  await seen(page, "#fleet", `0 devices of ${other}`);
+  await page.reload();
+  await seen(page, "#fleet", `0 devices of ${other}`);
+  assert.equal(await page.getByLabel("Tenant").inputValue(), other);
+  await page.context().close();
+});
+
 test("a broker that goes away is told, and the page comes back with it", async () => {
   const page = await open();
   await seen(page, "#connection", "Live");
@@ -160,9 +226,10 @@ test("a broker that goes away is told, and the page comes back with it", async (
 });
 
 test("with keys configured the page asks for one and keeps it in the tab alone", async () => {
-  const made = JSON.parse(execFileSync(PROGRAM, ["key", "new", "--id", "page", "--tenant", "*", "--scope", "admin", "--json"]));
+  const [made, reader, pusher] = [["page", "*", "admin"], ["reader", TENANT, "read"], ["pusher", TENANT, "push"]].map(([id, tenant, scope]) => (
+    JSON.parse(execFileSync(PROGRAM, ["key", "new", "--id", id, "--tenant", tenant, "--scope", scope, "--json"]))));
   await rig.end("broker");
-  rig.keys = made.toml;
+  rig.keys = [made, reader, pusher].map(({ toml }) => toml).join("\n");
   await rig.startBroker();
   const page = await open();
   await page.getByRole("heading", { name: "API key" }).waitFor(SOON);
@@ -173,11 +240,19 @@ test("with keys configured the page asks for one and keeps it in the tab alone",
   await page.getByLabel("Key", { exact: true }).fill(made.key);
   await page.getByRole("button", { name: "Use key" }).click();
   await seen(page, "#connection", "Live");
+  assert.equal(await focused(page), "main");
   await seen(page, "#apps tbody tr", TENANT);
   const kept = await page.evaluate(() => ({ session: sessionStorage.length, local: localStorage.length, cookies: document.cookie }));
   assert.deepEqual(kept, { session: 1, local: 0, cookies: "" });
   await page.getByRole("button", { name: "Forget key" }).click();
   await page.getByRole("heading", { name: "API key" }).waitFor(SOON);
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+  for (const [{ key }, words] of [[reader, "this page cannot tell whether pushes go out"], [pusher, "This key may not see apps and tenants"]]) {
+    await page.getByLabel("Key", { exact: true }).fill(key);
+    await page.getByRole("button", { name: "Use key" }).click();
+    await seen(page, "#problems li", words);
+    await page.getByRole("button", { name: "Forget key" }).click();
+    await page.getByRole("heading", { name: "API key" }).waitFor(SOON);
+  }
   await page.context().close();
 });

@@ -62,15 +62,15 @@ function ofMissing(missing) {
   const found = [];
   const hidden = missing.filter(({ what, denied }) => denied && (what === "apps" || what === "tenants"));
   if (hidden.length > 0) {
-    const names = hidden.map(({ what }) => what).join(" and ");
+    const names = hidden.map(({ what }) => what).sort().join(" and ");
     found.push(warning(`This key may not see ${names}`, `${hidden[0].error.message}.`, null));
   }
   const failed = missing.filter(({ denied }) => !denied);
-  const away = failed.find(({ error }) => error.type && error.type.endsWith("/store-unavailable"));
+  const away = failed.find(({ error }) => error.type && error.type.endsWith("store-unavailable"));
   if (away) {
     found.push(critical("The store is away", `${away.error.message}. ${STORE_AWAY}`, "ReveilleStoreErrors"));
   } else if (failed.length > 0) {
-    const names = failed.map(({ what }) => what).join(", ");
+    const names = failed.map(({ what }) => what).sort().join(", ");
     found.push(critical(`Not answered: ${names}`, `${failed[0].error.message}. What is shown of it is as it was before.`, null));
   }
   return found;
