@@ -1,8 +1,8 @@
 //! A campaign over a whole fleet, paused, resumed, killed and cancelled: it takes effect within a second, and every target is
 //! accounted for.
 //!
-//! `REVEILLE_E2E_FLEET` is the number of devices, 5,000 without it: a broker that is built without optimisation needs
-//! minutes for many more. `REVEILLE_E2E_BROKER` is another broker's program, such as one that was optimised.
+//! `E2E_FLEET` is the number of devices, 5,000 without it: a broker that is built without optimisation needs
+//! minutes for many more. `E2E_BROKER` is another broker's program, such as one that was optimised.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     rig::{Rig, TENANT},
 };
 
-/// Devices without `REVEILLE_E2E_FLEET`.
+/// Devices without `E2E_FLEET`.
 const DEVICES: u32 = 5_000;
 /// Releasing the fleet takes at least so long, so that there is a middle to pause and to die in.
 const SENDING: f64 = 15.0;
@@ -24,7 +24,7 @@ const SENDING: f64 = 15.0;
 const LONG: f64 = 60.0;
 
 fn fleet() -> u32 {
-    let chosen = std::env::var("REVEILLE_E2E_FLEET").ok();
+    let chosen = std::env::var("E2E_FLEET").ok();
     chosen.map_or(DEVICES, |n| n.parse().expect("a number of devices"))
 }
 
@@ -62,7 +62,7 @@ async fn list(console: &Console<'_>) {
 /// A broker with the whole fleet.
 async fn rig() -> Rig {
     let mut rig = Rig::new(fleet(), behaviour());
-    rig.binary = std::env::var_os("REVEILLE_E2E_BROKER").map(PathBuf::from);
+    rig.binary = std::env::var_os("E2E_BROKER").map(PathBuf::from);
     // A sandbox that shares a busy machine must not be taken for one that is out.
     rig.extra = "[limits]\ndispatchers = 2\nin_flight_max = 64\n".to_owned();
     rig.start().await;
