@@ -119,10 +119,7 @@ fn assert_refused(answer: Option<&(StatusCode, Value)>) {
 }
 
 fn wait_until_master(server: &RedisServer) {
-    wait_until("the promotion", || {
-        let role: Vec<redis::Value> = server.ask(&["ROLE"]);
-        role[0] == redis::Value::BulkString(b"master".to_vec())
-    });
+    wait_until("the promotion", || server.is_master());
 }
 
 /// Everything was woken and closed; repeated was at most what was leased or asked for again.

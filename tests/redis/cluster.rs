@@ -167,10 +167,7 @@ async fn what_was_acknowledged_survives_the_death_of_a_master() {
     cluster.masters[1].kill();
 
     // when its replica has taken over and the dead one is back as a replica of that
-    wait_until("the promotion", || {
-        let role: Vec<redis::Value> = cluster.replicas[1].ask(&["ROLE"]);
-        role[0] == redis::Value::BulkString(b"master".to_vec())
-    });
+    wait_until("the promotion", || cluster.replicas[1].is_master());
     cluster.masters[1].run();
     tokio::time::timeout(Duration::from_secs(60), opening)
         .await

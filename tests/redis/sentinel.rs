@@ -29,11 +29,7 @@ async fn what_was_acknowledged_survives_a_failover() {
 
     // when the master dies, and the replica that takes its place has none itself
     watched.master.kill();
-    eventually("the promotion", async || {
-        let role: Vec<redis::Value> = watched.replica.ask(&["ROLE"]);
-        role[0] == redis::Value::BulkString(b"master".to_vec())
-    })
-    .await;
+    eventually("the promotion", async || watched.replica.is_master()).await;
     let alone = commit_tried(&store).await;
 
     // then what was acknowledged is all there, and what only the new master has is not acknowledged

@@ -145,6 +145,13 @@ impl RedisServer {
         command.query(&mut self.connection()?)
     }
 
+    /// Whether it is a master now; a server that is being promoted cuts its connections, and then nobody knows.
+    pub(crate) fn is_master(&self) -> bool {
+        let role: redis::RedisResult<Vec<redis::Value>> = self.try_ask(&["ROLE"]);
+        let master = redis::Value::BulkString(b"master".to_vec());
+        role.is_ok_and(|role| role.first() == Some(&master))
+    }
+
     /// Sends a command that must succeed.
     pub(crate) fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         self.try_ask(words)
