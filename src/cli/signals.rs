@@ -7,7 +7,7 @@ use tokio::signal;
 /// Waits until the process is interrupted (SIGINT) or asked to end (SIGTERM).
 ///
 /// # Cancel safety
-/// Safe; a signal that comes while nobody waits is not remembered. [`Requests`] remembers.
+/// Safe; a signal that comes while nobody waits is not remembered. `Requests` remembers.
 pub async fn interrupted() {
     Requests::listen().next().await;
 }

@@ -16,7 +16,7 @@ pub struct Cursor(pub String);
 pub struct Entry {
     /// Reading on after this event: its `id`.
     pub id: Cursor,
-    /// [`Event::to_json`] as text.
+    /// [`Event::to_json_text`].
     pub json: Bytes,
 }
 
