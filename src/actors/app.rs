@@ -90,15 +90,15 @@ pub struct App {
 }
 
 impl App {
-    /// An app that nothing is known of yet.
+    /// An app that nothing is known of yet. It notifies `hunger` when it could start more requests than its share allows.
     #[must_use]
-    pub fn new(settings: AppSettings, telemetry: &Telemetry) -> Self {
+    pub fn new(settings: AppSettings, telemetry: &Telemetry, hunger: &Arc<Notify>) -> Self {
         Self {
             metrics: telemetry.app(&settings.id),
             pace: AtomicU64::new(settings.pace.start.to_bits()),
             settings,
             tokens: Tokens::default(),
-            limiter: Limiter::default(),
+            limiter: Limiter::new(hunger.clone()),
             telemetry: telemetry.clone(),
             origin: Instant::now(),
             seen: ArcSwap::default(),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::{
     app::App,
     ready::ReadyView,
@@ -67,6 +69,8 @@ pub struct Broker {
     pub telemetry: Telemetry,
     /// The apps that this broker has credentials for.
     pub apps: Vec<Arc<App>>,
+    /// Notified when one of them needs a larger share of its pace.
+    pub hunger: Arc<Notify>,
     /// Who knows all tenants.
     pub directory: Arc<dyn Directory>,
     /// The tenants seen so far.

@@ -7,7 +7,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,7 +19,7 @@ use governor::{
     middleware::NoOpMiddleware,
     state::{InMemoryState, NotKeyed},
 };
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 /// Part of a second's requests that may start at once.
 const BURST: f64 = 0.02;
@@ -37,20 +37,23 @@ const RATE_MAX: f64 = 10_000_000.0;
 type Governor =
     RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<std::time::Instant>>;
 
-/// Tokio's clock for governor, so that paused time holds here too.
-#[derive(Clone, Copy, Debug, Default)]
-struct TokioClock;
+/// Tokio's clock for governor, so that paused time holds here too. It can be put forward.
+#[derive(Clone, Debug, Default)]
+struct TokioClock {
+    ahead_nanos: Arc<AtomicU64>,
+}
 
 impl Clock for TokioClock {
     type Instant = std::time::Instant;
 
     fn now(&self) -> Self::Instant {
-        Instant::now().into_std()
+        Instant::now().into_std() + Duration::from_nanos(self.ahead_nanos.load(Ordering::Relaxed))
     }
 }
 
 struct Paced {
     per_second: f64,
+    clock: TokioClock,
     governor: Governor,
 }
 
@@ -72,28 +75,34 @@ pub struct Limiter {
     /// Nanoseconds from `origin`: until then the next request is an urgent one's, whichever dispatcher has it.
     urgent_until: AtomicU64,
     started: AtomicU64,
+    /// Whether a request was refused since somebody asked.
+    hungry: AtomicBool,
+    hunger: Arc<Notify>,
 }
 
-impl Default for Limiter {
-    fn default() -> Self {
+impl Limiter {
+    /// A limiter without a share. It notifies `hunger` when it refuses a request for the first time since [`Limiter::was_hungry`].
+    #[must_use]
+    pub fn new(hunger: Arc<Notify>) -> Self {
         Self {
             origin: Instant::now(),
             paced: ArcSwapOption::empty(),
             valid_until: AtomicU64::new(0),
             urgent_until: AtomicU64::new(0),
             started: AtomicU64::new(0),
+            hungry: AtomicBool::new(false),
+            hunger,
         }
     }
-}
 
-impl Limiter {
-    /// Sets the rate, requests a second, valid until `until`.
+    /// Sets the rate, requests a second, valid until `until`. A request that has waited for a part of its turn at the old rate
+    /// has that part behind it at the new one.
     pub fn set(&self, per_second: f64, until: Instant) {
-        self.valid_until.store(self.nanos(until), Ordering::Relaxed);
         if per_second < RATE_MIN {
-            self.paced.store(None);
+            self.valid_until.store(0, Ordering::Relaxed);
             return;
         }
+        self.valid_until.store(self.nanos(until), Ordering::Relaxed);
         let per_second = per_second.min(RATE_MAX);
         let old = self.paced.load();
         if old
@@ -103,8 +112,8 @@ impl Limiter {
             return;
         }
         let paced = Paced::new(per_second);
-        if old.is_some() {
-            paced.drain();
+        if let Some(old) = old.as_ref() {
+            paced.follow(old);
         }
         self.paced.store(Some(Arc::new(paced)));
     }
@@ -115,6 +124,14 @@ impl Limiter {
     /// # Errors
     /// How long to wait before asking again.
     pub fn take(&self, haste: Haste) -> Result<(), Duration> {
+        let taken = self.try_take(haste);
+        if taken.is_err() && !self.hungry.swap(true, Ordering::Relaxed) {
+            self.hunger.notify_one();
+        }
+        taken
+    }
+
+    fn try_take(&self, haste: Haste) -> Result<(), Duration> {
         let now = self.nanos(Instant::now());
         let paced = self.paced.load();
         let Some(paced) = paced.as_ref().filter(|_| self.valid()) else {
@@ -124,8 +141,7 @@ impl Limiter {
         if haste == Haste::Usual && now < urgent_until {
             return Err(Duration::from_nanos(urgent_until - now));
         }
-        let leave = paced.governor.check();
-        let leave = leave.map_err(|not_until| not_until.wait_time_from(TokioClock.now()));
+        let leave = paced.leave();
         if haste == Haste::Urgent {
             let until = leave.err().map_or(0, |wait| {
                 let wait = (wait + URGENT_GRACE).as_nanos();
@@ -153,6 +169,18 @@ impl Limiter {
         paced.map_or(0.0, |paced| paced.per_second)
     }
 
+    /// Whether a request was refused since the last call of [`Limiter::was_hungry`].
+    #[must_use]
+    pub fn is_hungry(&self) -> bool {
+        self.hungry.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request was refused since the last call.
+    #[must_use]
+    pub fn was_hungry(&self) -> bool {
+        self.hungry.swap(false, Ordering::Relaxed)
+    }
+
     /// Requests started since the broker started.
     #[must_use]
     pub fn started(&self) -> u64 {
@@ -171,20 +199,37 @@ impl Limiter {
 
 impl Paced {
     fn new(per_second: f64) -> Self {
-        let quota = Quota::with_period(Duration::from_secs_f64(1.0 / per_second));
+        let quota = Quota::with_period(period(per_second));
         let quota = quota.expect("a rate of at most ten million has a period above zero");
+        let clock = TokioClock::default();
         let governor =
-            RateLimiter::direct_with_clock(quota.allow_burst(burst(per_second)), TokioClock);
+            RateLimiter::direct_with_clock(quota.allow_burst(burst(per_second)), clock.clone());
         Self {
             per_second,
+            clock,
             governor,
         }
     }
 
-    /// A limiter begins full; one that takes over from another must not give a burst of its own.
-    fn drain(&self) {
-        while self.governor.check().is_ok() {}
+    /// Leave to start one request, or how long to wait for it.
+    fn leave(&self) -> Result<(), Duration> {
+        let leave = self.governor.check();
+        leave.map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
+
+    /// Takes over from another: a limiter begins full, and must not give a burst of its own, nor let anybody wait anew.
+    fn follow(&self, old: &Self) {
+        let wait = old.leave().err().unwrap_or_default();
+        let part = (wait.as_secs_f64() * old.per_second).min(1.0);
+        while self.governor.check().is_ok() {}
+        let waited = period(self.per_second).mul_f64(1.0 - part);
+        let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.clock.ahead_nanos.store(nanos, Ordering::Relaxed);
+    }
+}
+
+fn period(per_second: f64) -> Duration {
+    Duration::from_secs_f64(1.0 / per_second)
 }
 
 fn burst(per_second: f64) -> NonZeroU32 {
@@ -213,13 +258,17 @@ mod tests {
         limiter.started() - before
     }
 
+    fn limiter() -> Limiter {
+        Limiter::new(Arc::default())
+    }
+
     fn in_an_hour() -> Instant {
         Instant::now() + Duration::from_secs(3_600)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_second_never_holds_more_than_the_rate_and_a_fiftieth() {
-        let limiter = Limiter::default();
+        let limiter = limiter();
         for rate in [1.0, 7.0, 200.0, 900.0] {
             limiter.set(rate, in_an_hour());
             let starts = starts_in(&limiter, Duration::from_secs(10)).await as f64;
@@ -233,7 +282,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rates_that_change_every_tick_give_no_bursts() {
-        let limiter = Limiter::default();
+        let limiter = limiter();
         let mut starts = 0;
         for n in 0_u32..100 {
             limiter.set(100.0 + f64::from(n % 2) * 10.0, in_an_hour());
@@ -243,8 +292,41 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn slow_rates_that_change_faster_than_they_give_leave_keep_their_mean() {
+        for rate in [0.5, 2.0, 10.0] {
+            let limiter = limiter();
+            let mut starts = 0;
+            for n in 0_u32..1_000 {
+                limiter.set(rate * (1.0 + f64::from(n % 2) * 0.2), in_an_hour());
+                starts += starts_in(&limiter, Duration::from_millis(100)).await;
+            }
+            let (least, most) = (rate * 100.0 * 0.95, rate * 120.0 + 2.0);
+            let starts = starts as f64;
+            assert!((least..=most).contains(&starts), "{starts} at {rate}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_request_is_told_once_until_somebody_asks() {
+        let hunger = Arc::new(Notify::new());
+        let limiter = Limiter::new(hunger.clone());
+        assert!(!limiter.is_hungry());
+        let told = async || tokio::time::timeout(Duration::ZERO, hunger.notified()).await;
+
+        assert!(limiter.take(Haste::Usual).is_err());
+        assert!(limiter.take(Haste::Usual).is_err());
+        assert!(told().await.is_ok());
+        assert!(told().await.is_err());
+
+        assert!(limiter.was_hungry());
+        assert!(!limiter.was_hungry());
+        assert!(limiter.take(Haste::Usual).is_err());
+        assert!(told().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_urgent_request_that_waits_has_the_next_leave_whoever_asks_before_it() {
-        let limiter = Limiter::default();
+        let limiter = limiter();
         limiter.set(100.0, in_an_hour());
         while limiter.take(Haste::Usual).is_ok() {}
         let wait = limiter.take(Haste::Urgent).unwrap_err();
@@ -261,7 +343,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_share_that_is_valid_nothing_starts() {
-        let limiter = Limiter::default();
+        let limiter = limiter();
         assert!(limiter.take(Haste::Usual).is_err());
         limiter.set(100.0, Instant::now() + Duration::from_secs(1));
         assert!(limiter.take(Haste::Usual).is_ok());

@@ -3,9 +3,13 @@
 //! The store is always right; this only says where it is worth asking. An entry that claims find exhausted is dropped until
 //! the store announces it again or is asked anew, and no announcement that comes during a claim is lost. While one dispatcher
 //! claims from a queue, the others leave it alone, unless it has shown to hold more than one claim takes.
+//!
+//! Queues are kept apart by app and lane, so that however many wait in one of these, the others are seen at once; where there are
+//! more than a plan can look at, the plans go through them in turns.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -15,10 +19,10 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::domain::queue::Queue;
+use crate::domain::queue::{Lane, Queue};
 
-/// Queues looked at for one plan.
-const OFFERS_MAX: usize = 2_048;
+/// Queues of one app and lane looked at for one plan.
+const OFFERS_MAX: usize = 512;
 
 /// Where a queue belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +63,25 @@ pub struct ReadyView {
 #[derive(Default)]
 struct Inner {
     entries: HashMap<Arc<Queue>, Entry>,
-    by_time: BTreeSet<(Timestamp, Arc<Queue>)>,
+    groups: BTreeMap<(usize, Lane), Group>,
     announcements: u64,
+    numbers: u64,
 }
+
+/// The queues of one app and lane.
+#[derive(Default)]
+struct Group {
+    by_time: BTreeMap<Turn, Arc<Queue>>,
+    /// The last one looked at, if not all could be.
+    looked_at: Option<Turn>,
+}
+
+/// The time of a queue and its number, which tells it from others of the same time.
+type Turn = (Timestamp, u64);
 
 struct Entry {
     earliest: Timestamp,
+    number: u64,
     place: Place,
     /// The announcement that set `earliest`.
     announced: u64,
@@ -139,7 +156,7 @@ impl ReadyView {
     pub fn replace(&self, look: u64, ready: Vec<(Queue, Timestamp, Place)>) {
         let mut inner = self.inner();
         let mut old = std::mem::take(&mut inner.entries);
-        inner.by_time.clear();
+        inner.groups.clear();
         for (queue, earliest, place) in ready {
             let queue = Arc::new(queue);
             inner.set(&queue, earliest, place, look);
@@ -157,29 +174,28 @@ impl ReadyView {
         self.ring_all();
     }
 
-    /// The queues that are due at `now` and free to be claimed from, longest due first, and when the next one is.
+    /// The queues of apps and lanes that are `wanted`, due at `now` and free to be claimed from, longest due first in each of
+    /// these; and when the next one is due, of all apps.
     #[must_use]
-    pub fn due(&self, now: Timestamp) -> (Vec<Offer>, Option<Timestamp>) {
-        let inner = self.inner();
-        let mut offers = Vec::new();
-        for (earliest, queue) in &inner.by_time {
-            if *earliest > now {
-                return (offers, Some(*earliest));
+    pub fn due(
+        &self,
+        now: Timestamp,
+        mut wanted: impl FnMut(usize, Lane) -> bool,
+    ) -> (Vec<Offer>, Option<Timestamp>) {
+        let mut inner = self.inner();
+        let Inner {
+            entries, groups, ..
+        } = &mut *inner;
+        let (mut offers, mut next) = (Vec::new(), None::<Timestamp>);
+        for ((app, lane), group) in groups {
+            if wanted(*app, *lane) {
+                group.offer(now, entries, &mut offers);
             }
-            let Some(entry) = inner.entries.get(queue) else {
-                continue;
-            };
-            if entry.claims == 0 || entry.deep {
-                offers.push(Offer {
-                    queue: queue.clone(),
-                    place: entry.place,
-                });
-            }
-            if offers.len() >= OFFERS_MAX {
-                break;
+            if let Some(at) = group.next(now) {
+                next = Some(next.map_or(at, |next| next.min(at)));
             }
         }
-        (offers, None)
+        (offers, next)
     }
 
     /// Begins a claim on `queue`.
@@ -216,9 +232,7 @@ impl ReadyView {
                 true
             }
             Some(Found::Exhausted) if !announced => {
-                let key = (entry.earliest, claiming.queue.clone());
-                inner.by_time.remove(&key);
-                inner.entries.remove(&claiming.queue);
+                inner.forget(&claiming.queue);
                 self.stale.notify_one();
                 false
             }
@@ -242,25 +256,88 @@ impl ReadyView {
 
 impl Inner {
     fn set(&mut self, queue: &Arc<Queue>, earliest: Timestamp, place: Place, announced: u64) {
-        let Some(entry) = self.entries.get_mut(queue) else {
-            self.by_time.insert((earliest, queue.clone()));
-            let entry = Entry {
+        self.numbers += 1;
+        let entry = match self.forget(queue) {
+            None => Entry {
                 earliest,
+                number: self.numbers,
                 place,
                 announced,
                 claims: 0,
                 deep: false,
-            };
-            self.entries.insert(queue.clone(), entry);
-            return;
+            },
+            Some(known) => Entry {
+                // What is known to be overdue stays so until a claim has looked.
+                earliest: known.earliest.min(earliest),
+                place,
+                announced,
+                ..known
+            },
         };
-        (entry.place, entry.announced) = (place, announced);
-        // What is known to be overdue stays so until a claim has looked.
-        if earliest < entry.earliest {
-            self.by_time.remove(&(entry.earliest, queue.clone()));
-            entry.earliest = earliest;
-            self.by_time.insert((earliest, queue.clone()));
+        let group = self.groups.entry((place.app, queue.lane)).or_default();
+        group.by_time.insert(entry.turn(), queue.clone());
+        self.entries.insert(queue.clone(), entry);
+    }
+
+    fn forget(&mut self, queue: &Arc<Queue>) -> Option<Entry> {
+        let entry = self.entries.remove(queue)?;
+        let name = (entry.place.app, queue.lane);
+        if let Some(group) = self.groups.get_mut(&name) {
+            group.by_time.remove(&entry.turn());
+            if group.by_time.is_empty() {
+                self.groups.remove(&name);
+            }
         }
+        Some(entry)
+    }
+}
+
+impl Entry {
+    fn turn(&self) -> Turn {
+        (self.earliest, self.number)
+    }
+}
+
+impl Group {
+    /// Offers what is due, from where the last look ended.
+    fn offer(
+        &mut self,
+        now: Timestamp,
+        entries: &HashMap<Arc<Queue>, Entry>,
+        offers: &mut Vec<Offer>,
+    ) {
+        let from = self.looked_at.take();
+        let rest = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.by_time.range((rest, Bound::Unbounded));
+        let before = from.map(|from| self.by_time.range(..=from));
+        let due = |turn: &(&Turn, &Arc<Queue>)| turn.0.0 <= now;
+        let turns = rest
+            .take_while(due)
+            .chain(before.into_iter().flatten().take_while(due));
+        let (end, mut last) = (offers.len() + OFFERS_MAX, None);
+        for (turn, queue) in turns {
+            if offers.len() == end {
+                self.looked_at = last;
+                return;
+            }
+            last = Some(*turn);
+            let Some(entry) = entries.get(queue) else {
+                continue;
+            };
+            if entry.claims == 0 || entry.deep {
+                offers.push(Offer {
+                    queue: queue.clone(),
+                    place: entry.place,
+                });
+            }
+        }
+    }
+
+    /// When the next one is due.
+    fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let later = (Bound::Excluded((now, u64::MAX)), Bound::Unbounded);
+        let (turn, _) = self.by_time.range(later).next()?;
+        Some(turn.0)
     }
 }
 
@@ -306,7 +383,7 @@ mod tests {
     }
 
     fn due(view: &ReadyView, seconds: i64) -> Vec<String> {
-        let (offers, _) = view.due(at(seconds));
+        let (offers, _) = view.due(at(seconds), |_, _| true);
         offers
             .iter()
             .map(|offer| offer.queue.tenant.to_string())
@@ -326,7 +403,7 @@ mod tests {
         let view = view(&[("b", 20), ("a", 10), ("c", 30)]);
         assert_eq!(due(&view, 9), [""; 0]);
         assert_eq!(due(&view, 20), ["a", "b"]);
-        assert_eq!(view.due(at(20)).1, Some(at(30)));
+        assert_eq!(view.due(at(20), |_, _| true).1, Some(at(30)));
     }
 
     #[test]
@@ -371,5 +448,42 @@ mod tests {
         view.announce(queue("new"), at(1), PLACE);
         view.replace(look, vec![(queue("kept"), at(2), PLACE)]);
         assert_eq!(due(&view, 9), ["new", "kept"]);
+    }
+
+    #[test]
+    fn however_many_wait_for_one_app_and_lane_the_others_are_seen_at_once() {
+        let view = ReadyView::new(1);
+        for n in 0..3_000 {
+            view.announce(queue(&format!("t{n}")), at(0), PLACE);
+        }
+        let urgent = Queue {
+            lane: Lane::Urgent,
+            ..queue("t7")
+        };
+        view.announce(urgent.clone(), at(9), PLACE);
+        let other = Place { app: 1, share: 1 };
+        view.announce(queue("other"), at(9), other);
+
+        let (offers, _) = view.due(at(9), |_, _| true);
+        assert!(offers.iter().any(|offer| *offer.queue == urgent));
+        assert!(offers.iter().any(|offer| offer.place == other));
+        let (offers, _) = view.due(at(9), |app, _| app == 1);
+        assert_eq!(offers.len(), 1);
+    }
+
+    #[test]
+    fn more_queues_than_a_plan_looks_at_have_their_turns() {
+        let view = ReadyView::new(1);
+        let count = 2 * OFFERS_MAX + 7;
+        for n in 0..count {
+            view.announce(queue(&format!("t{n}")), at(0), PLACE);
+        }
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..3 {
+            let offered = due(&view, 1);
+            assert_eq!(offered.len(), OFFERS_MAX);
+            seen.extend(offered);
+        }
+        assert_eq!(seen.len(), count);
     }
 }

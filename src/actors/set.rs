@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use actix::Addr;
 use actix_rt::Arbiter;
 use tokio::{
-    sync::oneshot,
+    sync::{Notify, oneshot},
     time::{Instant, timeout_at},
 };
 
@@ -97,10 +97,12 @@ pub async fn start(
     deps: Deps,
     placement: Placement,
 ) -> ActorSet {
+    let hunger = Arc::new(Notify::new());
+    let app = |source: &AppSource| App::new(source.settings.clone(), &deps.telemetry, &hunger);
     let apps: Vec<Arc<App>> = deps
         .apps
         .iter()
-        .map(|app| Arc::new(App::new(app.settings.clone(), &deps.telemetry)))
+        .map(|source| Arc::new(app(source)))
         .collect();
     let ids: Vec<AppId> = apps.iter().map(|app| app.settings.id.clone()).collect();
     let broker = Arc::new(Broker {
@@ -109,6 +111,7 @@ pub async fn start(
         rules,
         telemetry: deps.telemetry,
         apps,
+        hunger,
         directory: deps.directory,
         roster: Roster::new(ids),
         ready: ReadyView::new(settings.dispatchers),

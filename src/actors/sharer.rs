@@ -18,6 +18,10 @@ const TERM: Duration = Duration::from_secs(1);
 const INTERVAL_BUSY: Duration = Duration::from_millis(400);
 /// How often they are renewed otherwise, so that an idle broker asks for little.
 const INTERVAL_IDLE: Duration = Duration::from_millis(950);
+/// How soon after a renewal the next one may be, for an app that turns out to need more than it asked for.
+const INTERVAL_MIN: Duration = Duration::from_millis(20);
+/// Part of the pace that is asked for while nothing waits: the first push goes at once, and more is asked for when it does not suffice.
+const IDLE_PART: f64 = 0.02;
 /// When to try again after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -47,8 +51,13 @@ async fn share(sharer: Sharer) {
         let began = Instant::now();
         sharer.metrics.progressed(began);
         let lately = used.lately(&broker.apps, began);
-        let busy = lately.iter().any(|per_second| *per_second > 0.0);
-        let requests = requests(&broker.apps, &lately);
+        let hungry: Vec<bool> = broker
+            .apps
+            .iter()
+            .map(|app| app.limiter.was_hungry())
+            .collect();
+        let busy = lately.iter().any(|per_second| *per_second > 0.0) || hungry.contains(&true);
+        let requests = requests(&broker.apps, &lately, &hungry);
         let owner = &broker.settings.broker;
         let Ok(shares) = broker.store.renew(owner, &requests, TERM).await else {
             sleep_until(began + RETRY).await;
@@ -59,8 +68,20 @@ async fn share(sharer: Sharer) {
         }
         broker.ready.ring_all();
         let interval = if busy { INTERVAL_BUSY } else { INTERVAL_IDLE };
-        sleep_until(began + interval).await;
+        wait(broker, &hungry, (began, interval)).await;
     }
+}
+
+/// Waits for the next renewal: until the interval is over, or one of the apps that did not ask for all needs more.
+async fn wait(broker: &Broker, asked_all: &[bool], (began, interval): (Instant, Duration)) {
+    let is_hungry = |(app, asked_all): (&Arc<App>, &bool)| !asked_all && app.limiter.is_hungry();
+    while !broker.apps.iter().zip(asked_all).any(is_hungry) {
+        tokio::select! {
+            () = sleep_until(began + interval) => return,
+            () = broker.hunger.notified() => {}
+        }
+    }
+    sleep_until(began + INTERVAL_MIN).await;
 }
 
 /// How many requests the apps had started, and when that was looked at.
@@ -92,15 +113,22 @@ impl Used {
     }
 }
 
-fn requests(apps: &[Arc<App>], lately: &[f64]) -> Vec<ShareRequest> {
-    let ask = |(app, lately): (&Arc<App>, &f64)| {
+fn requests(apps: &[Arc<App>], lately: &[f64], hungry: &[bool]) -> Vec<ShareRequest> {
+    let ask = |((app, lately), hungry): ((&Arc<App>, &f64), &bool)| {
         let pace = app.pace_per_second();
         ShareRequest {
             app: app.settings.id.clone(),
             pace_per_second: pace,
-            // Twice of what was used leaves room to grow; a little is always asked for, so that the first push need not wait.
-            demand_per_second: (lately * 2.0).clamp(pace * 0.1, pace),
+            demand_per_second: demand(pace, *lately, *hungry),
         }
     };
-    apps.iter().zip(lately).map(ask).collect()
+    apps.iter().zip(lately).zip(hungry).map(ask).collect()
+}
+
+/// What a broker could use of a pace: all, if something has to wait, else twice of what it used, which leaves room to grow.
+fn demand(pace: f64, lately: f64, hungry: bool) -> f64 {
+    if hungry {
+        return pace;
+    }
+    (lately * 2.0).clamp(pace * IDLE_PART, pace)
 }

@@ -4,7 +4,11 @@ use std::time::{Duration, Instant};
 
 use reveille::{
     domain::queue::Lane,
-    ports::{error::StoreError, queues::Selector, records::Committed},
+    ports::{
+        error::StoreError,
+        queues::Selector,
+        records::{Committed, Urgency},
+    },
 };
 
 use crate::{items::*, redis_server::RedisServer, rig::*};
@@ -97,6 +101,53 @@ async fn a_restart_loses_nothing_and_calls_fail_at_once_meanwhile() {
         .map(|c| replace(&c.key, 1, 2).under(&c.lease));
     apply(&store, settle.collect()).await;
     assert_eq!(claim(&store, &queue, 256).await.len(), 60);
+}
+
+#[tokio::test]
+async fn a_server_that_is_loading_its_data_refuses_at_once_and_then_has_everything() {
+    let mut server = RedisServer::durable();
+    let (store, queue) = (open(single(&server)).await, direct(Lane::Normal));
+    open_pushes(&store, &keys(256), &queue).await;
+    server.kill();
+
+    // every key takes its time, and clients are looked at meanwhile
+    server.argue(&["--key-load-delay", "5000"]);
+    server.argue(&["--loading-process-events-interval-bytes", "1024"]);
+    server.spawn();
+    eventually("a refusal because the server is loading", async || {
+        let begun = Instant::now();
+        let refused = store.read(&keys(1)).await;
+        assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+        matches!(refused, Err(StoreError::Unavailable { detail, .. }) if detail.contains("loading"))
+    })
+    .await;
+
+    // nothing is missing afterwards
+    eventually("an answer", async || store.read(&keys(1)).await.is_ok()).await;
+    assert_eq!(claim(&store, &queue, 256).await.len(), 256);
+}
+
+#[tokio::test]
+async fn a_server_that_becomes_a_replica_refuses_writes_and_takes_them_when_it_leads_again() {
+    let server = RedisServer::start(&[]);
+    let (store, queue) = (open(single(&server)).await, direct(Lane::Normal));
+    open_pushes(&store, &keys(10), &queue).await;
+    let claimed = claim(&store, &queue, 10).await;
+
+    server.ask::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    eventually("a refusal because the server is a replica", async || {
+        let items = vec![create(&key("new"), 1).to(&queue, now())];
+        let refused = store.commit(items, Urgency::Open, None).await;
+        matches!(refused, Err(StoreError::Unavailable { detail, .. }) if detail.contains("replica"))
+    })
+    .await;
+    server.ask::<()>(&["REPLICAOF", "NO", "ONE"]);
+
+    for claimed in &claimed {
+        let settle = replace(&claimed.key, 1, 2).under(&claimed.lease);
+        assert_eq!(commit_surely(&store, settle).await, Committed::Done);
+    }
+    assert_eq!(read_one(&store, &key("new")).await, None);
 }
 
 #[tokio::test]

@@ -62,6 +62,28 @@ fn every_device_is_woken_once_and_every_permit_comes_back() {
 }
 
 #[test]
+fn a_slow_pace_is_used_up_and_not_exceeded() {
+    for pace in [0.5, 2.0, 10.0, 40.0] {
+        simulate(async {
+            let setup = Setup {
+                pace,
+                ..Setup::default()
+            };
+            let world = World::start(setup, always(ACCEPTED)).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            world.push("a", 0..5_000, Class::Bulk).await;
+
+            tokio::time::sleep(Duration::from_secs(100)).await;
+
+            let posts = world.posts();
+            assert_paced(&posts, pace);
+            let sent = posts.len() as f64 / 100.0;
+            assert!(sent >= pace * 0.9, "{sent} a second at a pace of {pace}");
+        });
+    }
+}
+
+#[test]
 fn an_idle_broker_sends_an_urgent_push_within_five_milliseconds() {
     simulate(async {
         let world = World::start(Setup::default(), always(ACCEPTED)).await;

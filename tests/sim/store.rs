@@ -676,7 +676,7 @@ impl Shares for MemoryStore {
         self.call().await?;
         let share = |request: &ShareRequest| Share {
             app: request.app.clone(),
-            per_second: request.pace_per_second,
+            per_second: request.demand_per_second,
         };
         Ok(requests.iter().map(share).collect())
     }

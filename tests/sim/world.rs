@@ -473,7 +473,7 @@ fn tokens(setup: &Setup, chaos: &Arc<Chaos>) -> Arc<ScriptedTokens> {
 pub(crate) fn pace(per_second: f64) -> PaceBounds {
     PaceBounds {
         start: per_second,
-        floor: 1.0,
+        floor: per_second.min(1.0),
         ceiling: per_second,
     }
 }

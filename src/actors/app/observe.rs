@@ -208,7 +208,11 @@ mod tests {
     fn app() -> App {
         let id = AppId::new("contoso").unwrap();
         let settings = AppSettings::new(id, PaceBounds::default());
-        App::new(settings, &Telemetry::new(Duration::from_secs(60)))
+        App::new(
+            settings,
+            &Telemetry::new(Duration::from_secs(60)),
+            &Arc::default(),
+        )
     }
 
     fn now() -> Timestamp {

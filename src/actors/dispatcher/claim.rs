@@ -13,7 +13,7 @@ use super::{
 use crate::{
     actors::{
         app::Allowance,
-        ready::{Claiming, Found, Offer, Place},
+        ready::{Claiming, Found, Place},
     },
     domain::{queue::Queue, transition::Step},
     ports::{
@@ -59,12 +59,17 @@ pub(super) fn claim(desk: &Rc<Desk>) -> Option<Instant> {
         return Some(at);
     }
     let now = broker.clock.now();
-    let (offers, next) = broker.ready.due(now);
+    // Only of apps for which something waits: the others are many.
+    let mut rooms: Vec<Option<Room>> = vec![None; broker.apps.len()];
+    let (offers, next) = broker.ready.due(now, |app, lane| {
+        let room = rooms[app].get_or_insert_with(|| room(desk, app, now));
+        room.is_wanted(lane)
+    });
     let next = next.map(|at| Instant::now() + until(now, at));
     if offers.is_empty() {
         return next;
     }
-    let rooms = rooms(desk, &offers, now);
+    let rooms: Vec<Room> = rooms.into_iter().map(Option::unwrap_or_default).collect();
     let free = desk.permits.claims.available_permits();
     let reserved = desk.permits.claims_max * broker.settings.urgent_percent / 100;
     let permits = Permits { free, reserved };
@@ -99,16 +104,7 @@ pub(super) fn claim(desk: &Rc<Desk>) -> Option<Instant> {
     next
 }
 
-/// How many more pushes are wanted, by app; nothing is due for the others.
-fn rooms(desk: &Desk, offers: &[Offer], now: Timestamp) -> Vec<Room> {
-    let mut rooms: Vec<Option<Room>> = vec![None; desk.broker.apps.len()];
-    for offer in offers {
-        let at = offer.place.app;
-        rooms[at].get_or_insert_with(|| room(desk, at, now));
-    }
-    rooms.into_iter().map(Option::unwrap_or_default).collect()
-}
-
+/// How many more pushes of an app are wanted.
 fn room(desk: &Desk, index: usize, now: Timestamp) -> Room {
     let app = &desk.broker.apps[index];
     let (urgent, first, repush) = desk.waiting.borrow()[index].len();

@@ -39,6 +39,18 @@ pub(super) struct Room {
     pub first_wait: bool,
 }
 
+impl Room {
+    /// Whether pushes of this lane are wanted; timers always are.
+    pub(super) fn is_wanted(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Urgent => self.urgent > 0,
+            Lane::Normal | Lane::Bulk => self.first > 0,
+            Lane::Repush => self.repush > 0,
+            Lane::Timer => true,
+        }
+    }
+}
+
 /// How much may be claimed in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Permits {
@@ -136,8 +148,8 @@ pub(super) fn plan(
         .collect();
     // Looking is cheap, but must not take the room of sending.
     spread(&mut plan, &timers, TIMER_MAX.min(free / 4), &mut free);
-    let apps = (0..rooms.len()).map(|n| (n + turn) % rooms.len());
-    let due: Vec<(usize, Due<'_>)> = apps.map(|app| (app, Due::of(offers, app, fair))).collect();
+    let mut due = by_app(offers, rooms.len(), fair);
+    due.rotate_left(turn % rooms.len().max(1));
     for (app, due) in &due {
         let wanted = rooms[*app].urgent;
         let others = !due.first.is_empty() || !due.repush.is_empty();
@@ -164,35 +176,39 @@ pub(super) fn plan(
 }
 
 /// The due queues of one app, by kind, in the order of service.
+#[derive(Default)]
 struct Due<'o> {
     urgent: Vec<&'o Offer>,
     first: Vec<&'o Offer>,
     repush: Vec<&'o Offer>,
 }
 
-impl<'o> Due<'o> {
-    fn of(offers: &'o [Offer], app: usize, fair: &Fair) -> Self {
-        let sorted = |lanes: &[Lane]| {
-            let mut found: Vec<&Offer> = offers
-                .iter()
-                .filter(|o| o.place.app == app && lanes.contains(&o.queue.lane))
-                .collect();
-            found.sort_by(|a, b| {
-                let rank = |o: &Offer| (fair.rank(&o.queue), o.queue.lane);
-                let ((a_rank, a_lane), (b_rank, b_lane)) = (rank(a), rank(b));
-                let tenants = a_rank.0.total_cmp(&b_rank.0);
-                tenants
-                    .then(a_lane.cmp(&b_lane))
-                    .then(a_rank.1.total_cmp(&b_rank.1))
-            });
-            found
-        };
-        Self {
-            urgent: sorted(&[Lane::Urgent]),
-            first: sorted(&[Lane::Normal, Lane::Bulk]),
-            repush: sorted(&[Lane::Repush]),
+/// Divides what is to be sent by app and kind, in the order of service: tenants that were served least, then normal before bulk,
+/// then flows that were served least.
+fn by_app<'o>(offers: &'o [Offer], apps: usize, fair: &Fair) -> Vec<(usize, Due<'o>)> {
+    let mut ranked: Vec<(f64, Lane, f64, &Offer)> = offers
+        .iter()
+        .filter(|offer| offer.queue.lane != Lane::Timer)
+        .map(|offer| {
+            let (tenant, flow) = fair.rank(&offer.queue);
+            (tenant, offer.queue.lane, flow, offer)
+        })
+        .collect();
+    ranked.sort_by(|a, b| {
+        let tenants = a.0.total_cmp(&b.0);
+        tenants.then(a.1.cmp(&b.1)).then(a.2.total_cmp(&b.2))
+    });
+    let mut due: Vec<(usize, Due<'_>)> = (0..apps).map(|app| (app, Due::default())).collect();
+    for (_, lane, _, offer) in ranked {
+        let due = &mut due[offer.place.app].1;
+        match lane {
+            Lane::Urgent => due.urgent.push(offer),
+            Lane::Normal | Lane::Bulk => due.first.push(offer),
+            Lane::Repush => due.repush.push(offer),
+            Lane::Timer => {}
         }
     }
+    due
 }
 
 /// Spreads `wanted` over the first of `due`, as far as permits reach.
