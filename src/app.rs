@@ -190,13 +190,16 @@ impl Broker {
         self.address
     }
 
-    /// Waits until an actor cannot be kept alive; gives its name. The process must end then, so that its service manager
-    /// starts it anew.
+    /// Waits until an actor cannot be kept alive, or the store can keep nothing before it is opened again; says which. The
+    /// process must end then, so that its service manager starts it anew.
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn failed(&self) -> &'static str {
-        self.watch.gave_up().await
+    pub async fn failed(&self) -> String {
+        tokio::select! {
+            actor = self.watch.gave_up() => format!("the actor {actor} cannot be kept alive; the log says why"),
+            why = self.store.broken() => format!("the store has to be opened again: {why}"),
+        }
     }
 
     /// Stops in order: no new requests, what is on the wire is settled, the store is closed. Bounded by the drain timeout.

@@ -4,6 +4,7 @@
 
 use std::{fs::File, io::Write, path::Path, process::Command, sync::Arc};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use reveille::{
     adapters::{
@@ -17,6 +18,7 @@ use reveille::{
         record::Revision,
     },
     ports::{
+        documents::{Documents, Precondition},
         error::{Probe, StoreError},
         lists::Lists,
         queues::{Queues, Want},
@@ -157,6 +159,11 @@ async fn child_on_a_small_disk() {
         Path::new(&folder).join("glutton"),
     );
     let store = open(&folder);
+    let running = Bytes::from_static(b"running");
+    store
+        .put("app/contoso", running, Precondition::Absent, None)
+        .await
+        .unwrap();
     let opened = open_until_full(&store).await;
     assert!(opened > 100, "{opened}");
     let warnings = store.probe().await.unwrap().warnings;
@@ -193,6 +200,21 @@ async fn child_on_a_small_disk() {
         .commit(vec![opening(1_000_000)], Urgency::Open, None)
         .await;
     assert_eq!(again, Ok(vec![Committed::Done]));
+    check(&store, opened, settled).await;
+
+    // Full once more: the ballast has come back, and what settling changes elsewhere finds room or is refused whole.
+    assert!(folder.join("log").join("ballast").exists());
+    eat_the_disk(&glutton);
+    for _ in 0..20 {
+        settled += settle(&store, 16).await;
+    }
+    let version = Precondition::Version(1);
+    store
+        .put("app/contoso", Bytes::from_static(b"paused"), version, None)
+        .await
+        .unwrap();
+    std::fs::remove_file(&glutton).unwrap();
+    settled += settle(&store, 16).await;
     check(&store, opened, settled).await;
 }
 

@@ -43,8 +43,8 @@ async fn serve(config: Config) -> Result<Exit, Failure> {
     };
     tokio::select! {
         () = asked.next() => {}
-        actor = broker.failed() => {
-            let message = format!("the actor {actor} cannot be kept alive; the log says why. A restart by the service manager may help");
+        why = broker.failed() => {
+            let message = format!("{why}. A restart by the service manager may help");
             return Err(Failure::new(Exit::Failed, message));
         }
     }

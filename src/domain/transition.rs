@@ -21,7 +21,7 @@ pub use channel::{Registered, register, revive};
 pub use check_in::{CheckedIn, check_in};
 pub use late::credit_late;
 pub use review::{Verdict, overdue, review};
-pub use settle::{AskedAt, Attempt, settle};
+pub use settle::{AskedAt, Attempt, is_settled, settle};
 
 use super::{
     ask::{Ask, CloseReason, Phase, Source},

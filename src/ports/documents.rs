@@ -50,7 +50,8 @@ pub trait Documents: Send + Sync {
     /// [`StoreError`].
     async fn get(&self, name: &str) -> Result<Option<Document>, StoreError>;
 
-    /// Puts a document; with `ttl` it is gone after that time (to the second).
+    /// Puts a document; with `ttl` it is gone after that time (to the second). A change of a document that is there, by its version,
+    /// is taken like a settlement when there is no room for new work: pausing and cancelling must go on.
     ///
     /// # Errors
     /// [`StoreError::Full`] when there is no room; nothing was kept then.

@@ -52,6 +52,13 @@ pub trait Probe: Send + Sync {
     /// [`StoreError::Unavailable`] when it cannot be reached.
     async fn probe(&self) -> Result<StoreHealth, StoreError>;
 
+    /// Waits until nothing can be kept any more before the store has been opened again; says why. The process must end then, so
+    /// that its service manager starts it anew.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn broken(&self) -> String;
+
     /// Flushes what is buffered and releases locks; later calls fail with [`StoreError::Unavailable`].
     ///
     /// # Errors

@@ -315,6 +315,10 @@ impl Probe for TestStore {
         self.well()?.probe().await
     }
 
+    async fn broken(&self) -> String {
+        std::future::pending().await
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.inner.close().await
     }

@@ -130,6 +130,33 @@ fn an_urgent_push_overtakes_a_bulk_run() {
 }
 
 #[test]
+fn an_attempt_whose_commit_was_applied_and_its_answer_lost_is_settled_once() {
+    simulate(async {
+        let world = World::start(Setup::default(), always(ACCEPTED)).await;
+        let request = AskRequest {
+            goal: Goal::CheckIn,
+            ..world.request(Class::Normal)
+        };
+        let lossy = Odds {
+            answer_lost: 0.5,
+            ..Odds::default()
+        };
+        world.chaos.set(lossy);
+        world.ask("a", 0..200, &request).await;
+
+        tokio::time::sleep(Duration::from_mins(10)).await;
+
+        let posts = world.posts();
+        for n in 0..200 {
+            let device = world.device("a", n);
+            let made = posts.iter().filter(|post| post.device == device).count();
+            let noted = world.store.record(&device).push.unwrap().attempts;
+            assert_eq!((made, noted), (1, 1), "{device}");
+        }
+    });
+}
+
+#[test]
 fn whatever_happens_every_ask_ends_in_exactly_one_state() {
     for seed in 1..=4 {
         simulate(async {

@@ -692,6 +692,10 @@ impl Probe for MemoryStore {
         })
     }
 
+    async fn broken(&self) -> String {
+        std::future::pending().await
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -371,16 +371,19 @@ impl World {
 
     /// Registers a channel for each device and opens a push for it.
     pub(crate) async fn push(&self, app: &str, devices: std::ops::Range<usize>, class: Class) {
-        let deadline = self.clock.now() + SignedDuration::from_hours(2);
-        let request = AskRequest {
+        self.ask(app, devices, &self.request(class)).await;
+    }
+
+    /// A direct request that ends with the first notification that WNS takes.
+    pub(crate) fn request(&self, class: Class) -> AskRequest {
+        AskRequest {
             source: Source::Direct,
             class,
             goal: Goal::Accepted,
-            deadline,
+            deadline: self.clock.now() + SignedDuration::from_hours(2),
             reason: None,
             trace: None,
-        };
-        self.ask(app, devices, &request).await;
+        }
     }
 
     pub(crate) async fn ask(

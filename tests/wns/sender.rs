@@ -142,7 +142,7 @@ async fn a_reused_connection_that_breaks_is_replaced_at_once() {
 }
 
 #[tokio::test]
-async fn a_host_that_always_breaks_gets_two_requests_and_no_more() {
+async fn a_host_that_breaks_a_connection_of_its_own_is_not_asked_again() {
     let trust = http1();
     let server = Server::start(Some(&trust), |_| Reply::Close).await;
 
@@ -151,7 +151,20 @@ async fn a_host_that_always_breaks_gets_two_requests_and_no_more() {
         .await;
 
     assert_eq!(answer.outcome, unavailable(UnavailableKind::Reset));
-    assert_eq!(server.arrived().len(), 2);
+    assert_eq!(server.arrived().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_whose_body_does_not_come_counts_all_the_same() {
+    let trust = http1();
+    let head = "HTTP/1.1 200 OK\r\nx-wns-status: received\r\ncontent-length: 5\r\n\r\n";
+    let server = Server::start(Some(&trust), |_| Reply::Answer(head.to_owned())).await;
+
+    let answer = sender(config(&trust), &server)
+        .send(notification(server.address.port()), now())
+        .await;
+
+    assert_eq!(answer.outcome, ACCEPTED);
 }
 
 #[tokio::test]

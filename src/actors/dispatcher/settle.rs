@@ -16,8 +16,8 @@ use crate::{
         event::EventKind,
         id::{DeviceKey, TenantId},
         item::{After, Before, Item, compose},
-        record::{DeviceRecord, Revision},
-        transition::{Effects, Step, credit_late, review, settle},
+        record::{DeviceRecord, Revision, codec},
+        transition::{Effects, Step, credit_late, is_settled, review, settle},
     },
     ports::{
         error::StoreError,
@@ -81,6 +81,12 @@ async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<(), StoreError
     for ((settled, outcome), told) in batch.iter().zip(outcomes).zip(tolds) {
         match outcome {
             Committed::Done | Committed::Listed => telling.take(settled, told),
+            // A former commit of it was applied, and its answer lost.
+            Committed::Conflict(Some(ref now)) | Committed::LeaseLost(Some(ref now))
+                if is_own(settled, now) =>
+            {
+                telling.take(settled, told);
+            }
             Committed::Conflict(stored) => overtaken.push((settled, stored, true)),
             Committed::LeaseLost(stored) => overtaken.push((settled, stored, false)),
         }
@@ -90,6 +96,13 @@ async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<(), StoreError
         return Ok(());
     }
     commit_overtaken(broker, overtaken).await
+}
+
+fn is_own(settled: &Settled, now: &Stored) -> bool {
+    let Job::Attempt(attempt) = &settled.job else {
+        return false;
+    };
+    codec::decode(&now.bytes).is_ok_and(|record| is_settled(&record, attempt))
 }
 
 fn item(broker: &Broker, settled: &Settled, now: Timestamp) -> (Item, Told) {

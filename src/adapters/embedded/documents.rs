@@ -45,7 +45,11 @@ impl Documents for EmbeddedStore {
             now_ms.saturating_add(ttl_ms)
         });
         let name = name.to_owned();
-        self.change(document_change(&name), Urgency::Open, move |stage| {
+        let urgency = match precondition {
+            Precondition::Absent | Precondition::Any => Urgency::Open,
+            Precondition::Version(_) => Urgency::Settle,
+        };
+        self.change(document_change(&name), urgency, move |stage| {
             let there = current(stage.side, &name, now_ms)?;
             let version = there.as_ref().map_or(0, |d| d.version);
             let holds = match precondition {

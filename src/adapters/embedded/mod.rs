@@ -38,10 +38,7 @@ mod writer;
 
 use std::{
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -126,7 +123,8 @@ struct Shared {
     wakes: broadcast::Sender<Wake>,
     appended: watch::Sender<u64>,
     changed: watch::Sender<u64>,
-    last_frame_bytes: AtomicU64,
+    /// Why nothing can be written any more.
+    broken: watch::Sender<Option<String>>,
     shortage: Mutex<Option<String>>,
     warnings: Mutex<Vec<String>>,
 }
@@ -144,14 +142,6 @@ impl Shared {
 
     fn moment(&self) -> Moment {
         Moment::now(self.clock.as_ref())
-    }
-
-    fn last_frame_bytes(&self) -> u64 {
-        self.last_frame_bytes.load(Ordering::Relaxed)
-    }
-
-    fn set_last_frame_bytes(&self, bytes: u64) {
-        self.last_frame_bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn set_shortage(&self, shortage: Option<String>) {

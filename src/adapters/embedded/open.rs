@@ -4,7 +4,7 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Arc, Mutex},
     thread,
 };
 
@@ -20,7 +20,7 @@ use super::{
     jobs::Job,
     log::{Frame, Log, LogError, store_of},
     ops::Op,
-    room::Room,
+    room::{Room, full_behind},
     segment::SegmentError,
     shares::Portions,
     side::{Side, is_aside},
@@ -87,7 +87,7 @@ impl EmbeddedStore {
         let (folder, side) = (path.join(LOG), path.join(SIDE));
         make_folder(&folder).map_err(|source| io_error(&path, source))?;
         let side =
-            Side::open(&side, options.cache_bytes).map_err(|error| damaged(&path, &error))?;
+            Side::open(&side, options.cache_bytes).map_err(|error| unreadable(&path, &error))?;
         let (log, state) =
             read_log(&folder, &side, &options).map_err(|error| log_error(&path, error))?;
         let side = Arc::new(side);
@@ -226,7 +226,7 @@ fn share(state: State, side: Arc<Side>, log: &Log, clock: Arc<dyn Clock>) -> Sha
         wakes: broadcast::Sender::new(WAKES_MAX),
         appended: watch::Sender::new(0),
         changed: watch::Sender::new(0),
-        last_frame_bytes: AtomicU64::new(0),
+        broken: watch::Sender::new(None),
         shortage: Mutex::new(None),
         warnings: Mutex::new(Vec::new()),
     }
@@ -254,7 +254,11 @@ fn io_error(path: &Path, source: io::Error) -> OpenError {
     OpenError::Io { path, source }
 }
 
-fn damaged(path: &Path, error: &dyn std::error::Error) -> OpenError {
+/// A full disk is no damage.
+fn unreadable(path: &Path, error: &(dyn std::error::Error + 'static)) -> OpenError {
+    if let Some(full) = full_behind(error) {
+        return io_error(path, io::Error::new(full.kind(), full.to_string()));
+    }
     OpenError::Damaged {
         path: path.to_owned(),
         detail: error.to_string(),
@@ -278,6 +282,6 @@ fn log_error(path: &Path, error: LogError) -> OpenError {
         | LogError::Damaged { .. }
         | LogError::Malformed(_)
         | LogError::Store(_)
-        | LogError::Side(_)) => damaged(path, &error),
+        | LogError::Side(_)) => unreadable(path, &error),
     }
 }

@@ -30,6 +30,19 @@ impl Probe for EmbeddedStore {
         })
     }
 
+    async fn broken(&self) -> String {
+        let mut broken = self.shared.broken.subscribe();
+        match broken
+            .wait_for(Option::is_some)
+            .await
+            .map(|why| why.clone())
+        {
+            Ok(Some(why)) => why,
+            // The sender lives as long as `self`.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         if self.shared.side.swap(None).is_none() {
             return Ok(());

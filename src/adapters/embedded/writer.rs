@@ -58,6 +58,9 @@ pub(super) struct Writer {
     logged_correction_ms: i64,
     shortage: Option<String>,
     failed: Option<StoreError>,
+    /// Bytes of the frame under construction that are copies of older ones, and of the last frame that were not.
+    moved_bytes: usize,
+    asked_bytes: u64,
 }
 
 /// What a writer is made of.
@@ -94,6 +97,8 @@ impl Writer {
             logged_correction_ms: 0,
             shortage: None,
             failed: None,
+            moved_bytes: 0,
+            asked_bytes: 0,
         }
     }
 
@@ -139,8 +144,10 @@ impl Writer {
     /// Why new work must be refused, if so; takes the room of the next segment ahead.
     fn look_for_room(&mut self) -> Option<String> {
         let mut shortage = self.room.shortage();
+        if shortage.is_none() {
+            self.room.take_ballast();
+        }
         if shortage.is_none() && !self.log.has_spare() {
-            self.room.take_ballast().ok();
             let prepared = self.log.prepare_spare();
             shortage = prepared
                 .err()
@@ -173,14 +180,15 @@ impl Writer {
         let Some(compaction) = &mut self.compaction else {
             return;
         };
-        let bytes = COMPACTION_BYTES_MIN.max(self.shared.last_frame_bytes() * COMPACTION_RATIO);
-        let state = self.shared.state();
+        let bytes = (self.asked_bytes * COMPACTION_RATIO).max(COMPACTION_BYTES_MIN);
+        let (state, before) = (self.shared.state(), self.batch.bytes());
         if let Err(error) = compaction.stage(&mut self.batch, &state, bytes) {
             drop(state);
             let warning = format!("the log is kept whole from now on, it grows: {error}");
             self.shared.warn(warning);
             (self.compaction, self.compacts) = (None, false);
         }
+        self.moved_bytes = self.batch.bytes() - before;
     }
 
     fn note(&mut self, moment: Moment) {
@@ -299,15 +307,20 @@ impl Writer {
             let mut checkpoint = self.batch.checkpoint(&self.shared.state());
             self.write_frame(&mut checkpoint)?;
         }
+        self.look_aside()?;
         let mut frame = std::mem::take(self.batch.frame_mut());
         let written = self.write_frame(&mut frame);
         let applied = written.and_then(|(number, at)| self.apply(number, at, &frame));
+        let frame_bytes = frame.len();
         *self.batch.frame_mut() = frame;
         if let Err(error @ (StoreError::Damaged { .. } | StoreError::Unavailable { .. })) = &applied
         {
-            self.failed = Some(error.clone());
+            let error = error.clone();
+            self.fail(error);
         }
         applied?;
+        let asked = frame_bytes - std::mem::take(&mut self.moved_bytes).min(frame_bytes);
+        self.asked_bytes = asked.min(FRAME_BYTES) as u64;
         self.logged_correction_ms = ms;
         self.finish_compaction()
     }
@@ -335,11 +348,8 @@ impl Writer {
             .write(frame)
             .map_err(|error| self.log_failed(&error))?;
         if let Err(error) = self.log.sync(frame.len()) {
-            let error = io_failed("the log cannot be made durable", &error);
-            self.failed = Some(error.clone());
-            return Err(error);
+            return Err(self.fail(io_failed("the log cannot be made durable", &error)));
         }
-        self.shared.set_last_frame_bytes(frame.len() as u64);
         Ok(written)
     }
 
@@ -347,9 +357,27 @@ impl Writer {
         if is_full(error) {
             return full(error);
         }
-        let error = io_failed("the log cannot be written", error);
+        self.fail(io_failed("the log cannot be written", error))
+    }
+
+    /// What is on disk and what is in memory may differ from now on: only opening the store anew brings them together.
+    fn fail(&mut self, error: StoreError) -> StoreError {
+        self.shared.broken.send_replace(Some(error.to_string()));
         self.failed = Some(error.clone());
         error
+    }
+
+    /// Refuses a frame that changes the tables beside the log when these may find no room for it.
+    fn look_aside(&mut self) -> Result<(), StoreError> {
+        if self.shortage.is_none() {
+            return Ok(());
+        }
+        let ops = read_ops(&self.batch.frame()[FRAME_HEAD_BYTES..])?;
+        if ops.iter().any(is_aside) && !self.room.has_room_aside() {
+            let detail = "the disk is full".to_owned();
+            return Err(StoreError::Full { detail });
+        }
+        Ok(())
     }
 
     /// Applies a frame that is durable: first aside, so that nothing refers to what is not there yet, then in memory.

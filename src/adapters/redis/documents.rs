@@ -11,7 +11,7 @@ use super::{
     Core, RedisStore,
     errors::damaged,
     many::Reading,
-    script::{DOCUMENT_DELETE, DOCUMENT_PUT, ScriptCall},
+    script::{DOCUMENT_CHANGE, DOCUMENT_DELETE, DOCUMENT_EPOCH, DOCUMENT_PUT, ScriptCall},
 };
 use crate::ports::{
     documents::{Document, Documents, Precondition, Put},
@@ -36,13 +36,13 @@ impl Documents for RedisStore {
         self.core.open()?;
         let core = &self.core;
         let shard = core.keys().shard_of_name(name);
-        let precondition = match precondition {
-            Precondition::Absent => "absent".to_owned(),
-            Precondition::Any => "any".to_owned(),
-            Precondition::Version(version) => version.to_string(),
+        let (script, precondition) = match precondition {
+            Precondition::Absent => (&DOCUMENT_PUT, "absent".to_owned()),
+            Precondition::Any => (&DOCUMENT_PUT, "any".to_owned()),
+            Precondition::Version(version) => (&DOCUMENT_CHANGE, version.to_string()),
         };
         let ttl_text = ttl.map(|ttl| ttl.as_millis().max(1).to_string());
-        let call = document(core, shard, name, &DOCUMENT_PUT)
+        let call = document(core, shard, name, script)
             .arg(bytes)
             .arg(precondition)
             .arg(ttl_text.unwrap_or_default())
@@ -137,12 +137,8 @@ impl Core {
     async fn documents_changed(&self) -> Result<(), StoreError> {
         self.changed.send_modify(|count| *count += 1);
         let control = self.keys().control();
-        let mut command = redis::cmd("HINCRBY");
-        command
-            .arg(self.keys().own(control, "store"))
-            .arg("epoch")
-            .arg(1);
-        self.client.run(control, command).await.map(drop)
+        let call = ScriptCall::new(&DOCUMENT_EPOCH).key(self.keys().own(control, "store"));
+        self.client.run(control, call).await.map(drop)
     }
 }
 

@@ -70,6 +70,10 @@ impl Probe for RedisStore {
         })
     }
 
+    async fn broken(&self) -> String {
+        std::future::pending().await
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.core.closed.store(true, Ordering::Relaxed);
         Ok(())

@@ -90,7 +90,11 @@ scripts! {
     FEED_APPEND = [" flags=allow-oom", "feed_append.lua"];
     FEED_READ = [" flags=no-writes", "feed_read.lua"];
     FEED_TRIM = [" flags=allow-oom", "feed_trim.lua"];
+    /// Puts a new document.
     DOCUMENT_PUT = ["", "document_put.lua"];
+    /// Puts another text in the place of one that is there.
+    DOCUMENT_CHANGE = [" flags=allow-oom", "document_put.lua"];
+    DOCUMENT_EPOCH = [" flags=allow-oom", "document_epoch.lua"];
     DOCUMENT_DELETE = [" flags=allow-oom", "document_delete.lua"];
     LEASE_HOLD = [" flags=allow-oom", "lease_hold.lua"];
     LEASE_RELEASE = [" flags=allow-oom", "lease_release.lua"];

@@ -28,7 +28,10 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::client::{ClientError, HttpConfig, Proxy};
+use super::{
+    client::{ClientError, HttpConfig, Proxy},
+    line::Line,
+};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
@@ -89,7 +92,7 @@ impl Exit {
 }
 
 impl Service<Uri> for Exit {
-    type Response = MaybeHttpsStream<Way>;
+    type Response = Line<MaybeHttpsStream<Way>>;
     type Error = BoxError;
     type Future = Connecting<Self::Response>;
 
@@ -99,7 +102,7 @@ impl Service<Uri> for Exit {
 
     fn call(&mut self, to: Uri) -> Self::Future {
         let connecting = tokio::time::timeout(self.limit, self.https.call(to));
-        Box::pin(async move { connecting.await? })
+        Box::pin(async move { Ok(Line::new(connecting.await??)) })
     }
 }
 

@@ -4,7 +4,7 @@ use std::{error::Error, io};
 
 use hyper_util::client::legacy;
 
-use super::exit::Unresolved;
+use super::{exit::Unresolved, line::Served};
 use crate::domain::wns::reply::TransportFailure;
 
 /// What the library says of an error beside what lies behind it.
@@ -32,6 +32,15 @@ pub(super) fn push_failure(error: &legacy::Error, proxied: bool) -> TransportFai
         timeout: false,
     };
     failure(error, &said, proxied)
+}
+
+/// Whether a connection broke that had served before; one stream of HTTP/2 that was reset is no broken connection.
+pub(super) fn is_stale(error: &legacy::Error) -> bool {
+    let stream = |cause: &(dyn Error + 'static)| {
+        let h2 = cause.downcast_ref::<h2::Error>();
+        h2.is_some_and(|h2| h2.is_reset() && h2.reason() != Some(h2::Reason::REFUSED_STREAM))
+    };
+    Served::before(error.connect_info()) && !causes(error).any(stream)
 }
 
 fn failure(error: &(dyn Error + 'static), said: &Said, proxied: bool) -> TransportFailure {

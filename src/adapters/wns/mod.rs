@@ -3,6 +3,7 @@
 mod client;
 mod exit;
 mod failure;
+mod line;
 pub mod sender;
 pub mod token_source;
 

@@ -1,13 +1,15 @@
 //! One POST for each notification, over HTTP/1.1 or HTTP/2 as the handshake decides.
 //!
-//! The request is built by hand from one constant header map, because that costs least. A connection that breaks before an
-//! answer was read is nearly always one that WNS had closed while it lay idle: such a request is sent once more, at once and
-//! on a connection of its own, so that a second stale one cannot catch it. Whether the first was processed cannot be known;
-//! a repeated wake-up is harmless.
+//! The request is built by hand from one constant header map, because that costs least. A connection that has served before and
+//! breaks before the next answer was read is nearly always one that WNS had closed while it lay idle: such a request is sent once
+//! more, at once and on a connection of its own, so that a second stale one cannot catch it. Whether the first was processed
+//! cannot be known; a repeated wake-up is harmless. This second request has no leave of the app's pace; there is one at most for
+//! each connection that WNS closes.
 
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -22,7 +24,8 @@ use jiff::Timestamp;
 
 use super::{
     client::{ClientError, HttpClients, PushClient},
-    failure::push_failure,
+    failure::{is_stale, push_failure},
+    line::Served,
 };
 use crate::{
     domain::wns::{
@@ -45,6 +48,8 @@ const FRESH: usize = 0;
 const CLIENTS_MAX: usize = 32;
 /// Most bytes of an answer's body that are read to keep its connection; WNS sends none.
 const DISCARD_BYTES_MAX: usize = 16 * 1024;
+/// Longest wait for the rest of such a body.
+const DISCARD_MAX: Duration = Duration::from_secs(1);
 
 /// Sends raw notifications from one arbiter.
 pub struct WnsSender {
@@ -59,6 +64,13 @@ pub struct WnsSender {
 struct Lane {
     client: PushClient,
     in_flight: Cell<u32>,
+}
+
+/// Why there is no answer.
+struct Failure {
+    kind: TransportFailure,
+    /// The connection had served before, so that it is worth asking once more at once.
+    stale: bool,
 }
 
 /// A place on a client, given back when dropped.
@@ -103,15 +115,15 @@ impl WnsSender {
             Err(failure) => failure,
         };
         drop(first);
-        if failure != TransportFailure::Reset {
-            return Reply::Failed(failure);
+        if !failure.stale {
+            return Reply::Failed(failure.kind);
         }
         let Some(request) = self.request(notification) else {
-            return Reply::Failed(failure);
+            return Reply::Failed(failure.kind);
         };
         match self.ask(&self.fresh, request).await {
             Ok(raw) => Reply::Answered(raw),
-            Err(failure) => Reply::Failed(failure),
+            Err(failure) => Reply::Failed(failure.kind),
         }
     }
 
@@ -119,16 +131,23 @@ impl WnsSender {
         &self,
         client: &PushClient,
         request: Request<Full<Bytes>>,
-    ) -> Result<RawReply, TransportFailure> {
-        let asked = async {
-            match client.request(request).await {
-                Ok(response) => Ok(read(response).await),
-                Err(error) => Err(push_failure(&error, self.clients.proxied())),
+    ) -> Result<RawReply, Failure> {
+        let asked = tokio::time::timeout(self.clients.request_timeout(), client.request(request));
+        match asked.await {
+            Ok(Ok(response)) => {
+                Served::note(response.extensions());
+                Ok(read(response).await)
             }
-        };
-        tokio::time::timeout(self.clients.request_timeout(), asked)
-            .await
-            .unwrap_or(Err(TransportFailure::Timeout))
+            Ok(Err(error)) => {
+                let kind = push_failure(&error, self.clients.proxied());
+                let stale = kind == TransportFailure::Reset && is_stale(&error);
+                Err(Failure { kind, stale })
+            }
+            Err(_) => Err(Failure {
+                kind: TransportFailure::Timeout,
+                stale: false,
+            }),
+        }
     }
 
     fn request(&self, notification: &Notification) -> Option<Request<Full<Bytes>>> {
@@ -229,16 +248,22 @@ async fn read(response: Response<Incoming>) -> RawReply {
     let headers = response.headers().iter();
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
     let raw = RawReply::new(response.status().as_u16(), headers);
-    let mut body = response.into_body();
-    // Read to its end the connection can be used again; what is longer than any answer of WNS costs its connection.
+    // The head has said everything; a body that does not come costs its connection.
+    tokio::time::timeout(DISCARD_MAX, discard(response.into_body()))
+        .await
+        .ok();
+    raw
+}
+
+/// Read to its end the connection can be used again; what is longer than any answer of WNS costs its connection.
+async fn discard(mut body: Incoming) {
     let mut left = DISCARD_BYTES_MAX;
     while !body.is_end_stream()
         && let Some(Ok(frame)) = body.frame().await
     {
         match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
             Some(rest) => left = rest,
-            None => break,
+            None => return,
         }
     }
-    raw
 }

@@ -55,6 +55,13 @@ impl Attempt {
     }
 }
 
+/// Whether `attempt` has been settled on this record, and no other since.
+#[must_use]
+pub fn is_settled(record: &DeviceRecord, attempt: &Attempt) -> bool {
+    let last = record.last_attempt.as_ref();
+    last.is_some_and(|last| !last.ms_cv.is_empty() && last.ms_cv == cut(&attempt.ms_cv))
+}
+
 /// Settles `attempt` on the record as it is now.
 ///
 /// The push it was made for may have changed or gone meanwhile: an attempt never touches asks opened after it began, nor a

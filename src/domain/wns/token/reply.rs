@@ -15,6 +15,18 @@ use crate::domain::wns::{
     text::Text,
 };
 
+/// The codes of a refused request for a token (RFC 6749 §5.2, and §4.1.2.1 for the last), with any status; others come with
+/// 400 or 401.
+const CODES: [&str; 7] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "access_denied",
+];
+
 /// A token and how long it is good for.
 #[derive(Clone, Debug)]
 pub struct TokenReply {
@@ -91,7 +103,7 @@ pub fn parse_reply(
         200..=299 => granted(body).ok_or_else(|| unavailable(TokenOutage::Unreadable)),
         // Timeout and throttling are 4xx that pass.
         408 | 429 => Err(unavailable(http(status))),
-        400..=499 => Err(refused(body).unwrap_or_else(|| unavailable(http(status)))),
+        400..=499 => Err(refused(status, body).unwrap_or_else(|| unavailable(http(status)))),
         0..=199 | 300..=399 | 500..=u16::MAX => Err(unavailable(http(status))),
     }
 }
@@ -163,14 +175,15 @@ fn life(expires_in: &Value) -> Duration {
     }
 }
 
-/// A refusal in OAuth's form; the two codes that mean an outage are none.
-fn refused(body: &[u8]) -> Option<TokenFailure> {
+/// A refusal in OAuth's form. The codes that mean an outage are none, nor is what a gateway says in words of its own.
+fn refused(status: u16, body: &[u8]) -> Option<TokenFailure> {
     let refused: Refused = json(body)?;
-    let passes = matches!(
-        refused.error.as_str(),
-        "" | "server_error" | "temporarily_unavailable"
-    );
-    (!passes).then(|| TokenFailure::Credential {
+    let error = refused.error.as_str();
+    let is_code = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let passes = matches!(error, "" | "server_error" | "temporarily_unavailable");
+    let known = CODES.contains(&error) || matches!(status, 400 | 401);
+    let refuses = known && !passes && error.bytes().all(is_code);
+    refuses.then(|| TokenFailure::Credential {
         error: Text::from(refused.error),
         description: Text::from(refused.error_description.unwrap_or_default()),
     })

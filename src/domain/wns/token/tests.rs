@@ -257,6 +257,8 @@ fn an_outage_is_never_a_refused_credential() {
         r#"{"error":""}"#,
         r#"{"error":"server_error"}"#,
         r#"{"error":"temporarily_unavailable"}"#,
+        r#"{"error":"Forbidden"}"#,
+        r#"{"error":"Not Found"}"#,
         &format!(
             r#"{{"error":"invalid_client","pad":"{}"}}"#,
             "x".repeat(TOKEN_REPLY_BYTES_MAX)
@@ -270,6 +272,13 @@ fn an_outage_is_never_a_refused_credential() {
             );
         }
     }
+    // A gateway's code; Entra's own come with 400 and 401.
+    let refusal = r#"{"error":"blocked_by_policy"}"#;
+    assert_eq!(read(403, refusal).unwrap_err(), outage(http(403), None));
+    assert!(matches!(
+        read(400, refusal).unwrap_err(),
+        TokenFailure::Credential { .. }
+    ));
     let failure = TokenFailure::from(TransportFailure::Dns);
     assert_eq!(
         failure.to_string(),
