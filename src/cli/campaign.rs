@@ -170,7 +170,7 @@ async fn dry_run(args: &OneArgs) -> Result<Exit, Failure> {
     }
     let count = |value: &Value| grouped(value.as_u64().unwrap_or(0));
     print(format_args!(
-        "{} of {} targets can be reached now; releasing them takes {} at {} a second",
+        "{} of {} targets can be reached now; releasing all takes {} at {} a second",
         count(&answer["reachable"]),
         count(&answer["targets"]),
         answer["takes"].as_str().unwrap_or_default(),
@@ -178,6 +178,9 @@ async fn dry_run(args: &OneArgs) -> Result<Exit, Failure> {
     ))?;
     for (state, channels) in answer["channels"].as_object().into_iter().flatten() {
         print(format_args!("  {state:<10}{:>12}", count(channels)))?;
+    }
+    for note in answer["notes"].as_array().into_iter().flatten() {
+        print(note.as_str().unwrap_or_default())?;
     }
     Ok(Exit::Done)
 }
