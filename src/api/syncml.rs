@@ -10,7 +10,7 @@ use actix_web::{
 use serde::Deserialize;
 
 use super::{
-    body,
+    body::{self, Longer},
     call::{Call, ok},
     problem::{Kind, Problem, ProblemBody},
     route::{Endpoint, Entry},
@@ -150,7 +150,7 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
     let asked = query.provider_id.as_deref().map(provider).transpose()?;
     xml_only(&call.request)?;
     let state = &call.state;
-    let whole = body::whole(&call, payload, SYNCML_BYTES_MAX).await?;
+    let whole = body::whole(&call, payload, SYNCML_BYTES_MAX, Longer::Never).await?;
     let report = SyncMlReport::read(&whole.bytes, asked.as_ref(), &state.hosts);
     let report = report.map_err(unreadable)?;
     let device = device(&query, &report)?;
