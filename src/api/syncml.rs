@@ -26,6 +26,7 @@ use crate::{
         id::DeviceId,
         identity::Pfn,
         syncml::{
+            commands::numbered,
             node::ProviderId,
             report::{ChannelFinding, SYNCML_BYTES_MAX, SyncMlError, SyncMlReport},
         },
@@ -56,10 +57,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 fn pfn(call: &Call, tenant: &Tenant) -> Result<Pfn, Problem> {
     let text = call.state.pfns.get(&tenant.app);
     let pfn = text.and_then(|text| Pfn::parse(text).ok());
-    pfn.ok_or_else(|| {
-        let detail = format!("the configuration has no PFN of app {}", tenant.app);
-        Problem::new(Kind::Conflict, detail)
-    })
+    pfn.ok_or_else(|| no_pfn(tenant))
+}
+
+fn no_pfn(tenant: &Tenant) -> Problem {
+    let detail = format!("the configuration has no PFN of app {}", tenant.app);
+    Problem::new(Kind::Conflict, detail)
 }
 
 // === commands ===
@@ -158,20 +161,16 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
     let provider = asked.or_else(|| report.provider.clone());
     let pfn = pfn(&call, &tenant).ok();
     let first = query.first_cmd_id.unwrap_or(FIRST_CMD_ID);
-    let named = |step: Step| {
-        let pfn = || {
-            pfn.clone()
-                .ok_or_else(|| Problem::new(Kind::Conflict, "no PFN"))
-        };
-        step.commands(provider.as_ref()?, pfn, first).ok()
-    };
-    let sent = query.sent.and_then(named);
-    let next = match Step::from(report.next_step(sent.as_ref())) {
+    let sent = query.sent.map(|step| numbered(step.how(), first));
+    let next = match Step::from(report.next_step(sent.as_deref())) {
         // It reports what WNS refuses: only a new PFN makes it ask for another channel.
-        Step::Query if channel.is_dead() => Step::Again,
+        Step::Query if channel.is_dead() && !report.has_set_pfn(sent.as_deref()) => Step::Again,
         step => step,
     };
-    let commands = named(next).map(|commands| answer(next, &commands));
+    let commands = provider.as_ref().and_then(|provider| {
+        let pfn = || pfn.clone().ok_or_else(|| no_pfn(&tenant));
+        next.commands(provider, pfn, first).ok()
+    });
     Ok(ok(&SyncMlAnswer {
         device: device.to_string(),
         provider_id: provider.as_ref().map(ToString::to_string),
@@ -184,7 +183,7 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
         answers: report.answers.iter().map(AnswerView::from).collect(),
         closed,
         next,
-        commands,
+        commands: commands.map(|commands| answer(next, &commands)),
     }))
 }
 

@@ -43,6 +43,11 @@ async fn a_device_that_reports_a_dead_channel_is_to_get_its_pfn_again() {
         assert_eq!(answer.body["channel"]["state"], "dead", "{}", answer.body);
         assert_eq!(answer.body["next"], "again");
     }
+    let set = "<Status><CmdID>2</CmdID><MsgRef>1</MsgRef><CmdRef>2</CmdRef><Cmd>Replace</Cmd><Data>200</Data></Status>";
+    let body = message("d1", &(set.to_owned() + &result("ChannelURI", &channel)));
+    let answer = said(&broker, "?sent=again", body).await;
+    assert_eq!(answer.body["channel"]["state"], "dead");
+    assert_eq!(answer.body["next"], "query", "the PFN has just been set");
 }
 
 #[actix_web::test]
