@@ -15,8 +15,8 @@ use super::{
     problem::{Kind, Problem, ProblemBody},
     route::{Endpoint, Entry},
     syncml_view::{
-        AnswerView, ChannelAnswer, CommandsAnswer, Known, PushStatusView, Step, SyncMlAnswer,
-        answer, channel_answer, pfn_view,
+        AnswerView, ChannelAnswer, CheckInNote, CommandsAnswer, Known, PushStatusView, Step,
+        SyncMlAnswer, answer, channel_answer, pfn_view,
     },
 };
 use crate::{
@@ -157,7 +157,7 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
     let report = SyncMlReport::read(&whole.bytes, asked.as_ref(), &state.hosts);
     let report = report.map_err(unreadable)?;
     let device = device(&query, &report)?;
-    let (channel, closed) = take_up(&call, &tenant, (&device, &report), query.check_in).await?;
+    let (channel, noted) = take_up(&call, &tenant, (&device, &report), query.check_in).await?;
     let provider = asked.or_else(|| report.provider.clone());
     let pfn = pfn(&call, &tenant).ok();
     let first = query.first_cmd_id.unwrap_or(FIRST_CMD_ID);
@@ -180,8 +180,13 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
             .pfn
             .as_ref()
             .map(|text| pfn_view(text.as_str(), &pfn)),
-        answers: report.answers.iter().map(AnswerView::from).collect(),
-        closed,
+        answers: report
+            .answers_to(sent.as_deref())
+            .iter()
+            .map(AnswerView::from)
+            .collect(),
+        check_in: noted.map(|(note, _)| note),
+        closed: noted.and_then(|(_, closed)| closed),
         next,
         commands: commands.map(|commands| answer(next, &commands)),
     }))
@@ -227,13 +232,16 @@ fn device(query: &ReportQuery, report: &SyncMlReport) -> Result<DeviceId, Proble
     })
 }
 
+/// Whether a session counts, and how many asks it closed if it does.
+type Noted = (CheckInNote, Option<u64>);
+
 /// Registers the channel and notes the session, as far as the message and the console say so.
 async fn take_up(
     call: &Call,
     tenant: &Tenant,
     (device, report): (&DeviceId, &SyncMlReport),
     check_in: bool,
-) -> Result<(ChannelAnswer, Option<u64>), Problem> {
+) -> Result<(ChannelAnswer, Option<Noted>), Problem> {
     let desk = &call.state.desk;
     let uri = match &report.channel {
         ChannelFinding::Uri(uri) => Some(uri.clone()),
@@ -246,16 +254,16 @@ async fn take_up(
         };
         let sessions = vec![(device.clone(), session)];
         let noted = service::check_ins::check_in(desk, &tenant.id, sessions).await?;
-        let (closed, updated) = match noted.first() {
+        let (noted, updated) = match noted.first() {
             Some(CheckIn::Noted {
                 closed,
                 channel_updated,
                 ..
-            }) => (*closed as u64, *channel_updated),
-            Some(CheckIn::Unknown) | None => (0, false),
+            }) => ((CheckInNote::Noted, Some(*closed as u64)), *channel_updated),
+            Some(CheckIn::Unknown) | None => ((CheckInNote::UnknownDevice, None), false),
         };
         let known = known(call, tenant, device, updated).await?;
-        return Ok((channel_answer(report, uri.as_ref(), known), Some(closed)));
+        return Ok((channel_answer(report, uri.as_ref(), known), Some(noted)));
     }
     let Some(uri) = uri else {
         return Ok((channel_answer(report, None, Known::Usable), None));

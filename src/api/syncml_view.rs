@@ -34,12 +34,24 @@ pub(super) struct SyncMlAnswer {
     pub(super) pfn: Option<PfnView>,
     /// Its answers to commands that may be about push.
     pub(super) answers: Vec<AnswerView>,
-    /// Asks that the session closed; null unless it was to count as a check-in.
+    /// Whether the session was noted as a check-in; null unless it was to be.
+    pub(super) check_in: Option<CheckInNote>,
+    /// Asks that the session closed; null unless it was noted.
     pub(super) closed: Option<u64>,
     /// What to do in the next session: `query`, unless the PFN must be set.
     pub(super) next: Step,
     /// The commands for it; null if the provider or the app's PFN is not known.
     pub(super) commands: Option<CommandsAnswer>,
+}
+
+/// What became of a session that was to count as a check-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CheckInNote {
+    /// It counts.
+    Noted,
+    /// It does not: nobody has named this device, and its message brings no channel that would make it known.
+    UnknownDevice,
 }
 
 /// What a device says of its channel.

@@ -90,8 +90,34 @@ async fn a_message_may_count_as_the_check_in() {
 
     let answer = said(&broker, "?check_in=true", message("d1", "")).await;
 
-    assert_eq!(answer.body["closed"], 1);
+    assert_eq!(
+        (&answer.body["check_in"], &answer.body["closed"]),
+        (&json!("noted"), &json!(1))
+    );
     assert_eq!(answer.body["channel"]["state"], "not_reported");
+    let unasked = said(&broker, "", message("d1", "")).await;
+    assert_eq!(unasked.body["check_in"], Value::Null);
+}
+
+#[actix_web::test]
+async fn a_check_in_of_an_unknown_device_says_that_it_does_not_count() {
+    let broker = Broker::start().await;
+
+    let stranger = said(&broker, "?check_in=true", message("d1", "")).await;
+
+    assert_eq!(stranger.status, 200, "what to do next is told all the same");
+    assert_eq!(
+        (&stranger.body["check_in"], &stranger.body["closed"]),
+        (&json!("unknown_device"), &Value::Null)
+    );
+    let path = "/v1/tenants/contoso/devices/d1";
+    assert_eq!(broker.get(path).await.status, 404);
+
+    let channel = uri("d1").replace('&', "&amp;");
+    let body = message("d1", &result("ChannelURI", &channel));
+    let known = said(&broker, "?check_in=true", body).await;
+    assert_eq!(known.body["check_in"], "noted");
+    assert_eq!(broker.get(path).await.status, 200);
 }
 
 #[actix_web::test]
@@ -124,6 +150,8 @@ async fn what_is_no_syncml_is_refused() {
         said(&broker, "?device=d1", "{}".to_owned()).await.status,
         400
     );
+    let long = said(&broker, "?device=d1", "x".repeat(10 * 1024 * 1024)).await;
+    let detail = long.body["detail"].as_str().unwrap();
     assert_eq!(
         (long.status, detail.contains("ndjson")),
         (413, false),
