@@ -202,7 +202,7 @@ pub(super) struct TargetLine {
     pub(super) reason: Option<String>,
     /// POSTs that WNS answered for it.
     pub(super) attempts: u32,
-    /// When it was released.
+    /// When it was released; null if it never was.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(super) opened_at: Option<Timestamp>,
     /// When WNS first accepted a notification for it.

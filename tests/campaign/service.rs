@@ -352,6 +352,9 @@ async fn the_deadline_ends_what_waits_and_what_is_open_each_with_its_cause() {
                 .count()
         };
         assert_eq!(held("held") + held("not_sent"), 30);
+        let never = causes.iter().filter(|t| t.result.opened_at.is_none());
+        let never = never.count();
+        assert!((1..30).contains(&never), "{never} were never released");
     })
     .await;
 }
