@@ -93,7 +93,7 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
         None => None,
         Some(within) => {
             let now = state.desk.clock.now();
-            Some(slow_down::ask(&*state.desk.store, &tenant.id, now, within).await?)
+            slow_down::ask(&*state.desk.store, &tenant.id, now, within).await?
         }
     };
     Ok(ok(&CheckInsAnswer {
