@@ -40,7 +40,7 @@ use crate::{
     },
     api,
     config::Config,
-    domain::webhook::Patience,
+    domain::webhook::{Allowed, Patience},
     inbox::Running,
     ports::{
         Store,
@@ -276,7 +276,11 @@ impl Ground {
 
     fn webhooks(&self, config: &Config) -> Webhooks {
         let (store, clock) = (self.desk.store.clone(), self.desk.clock.clone());
-        Webhooks::new(store, clock, config.webhooks.private_addresses)
+        let allowed = Allowed {
+            private_addresses: config.webhooks.private_addresses,
+            verbose_events: config.store.events_verbose,
+        };
+        Webhooks::new(store, clock, allowed)
     }
 
     fn notifier(

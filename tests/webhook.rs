@@ -21,7 +21,7 @@ use reveille::{
     domain::{
         event::{Event, EventKind},
         id::{DeviceId, TenantId, WebhookId},
-        webhook::{Patience, Receipt, Secret, Settings, sign},
+        webhook::{Allowed, Patience, Receipt, Secret, Settings, sign},
     },
     ports::{
         Store,
@@ -106,7 +106,7 @@ impl World {
         let store: Arc<dyn Store> = EmbeddedStore::open(options).unwrap();
         let endpoints = Arc::new(Endpoints::default());
         Self {
-            webhooks: Webhooks::new(store.clone(), clock.clone(), false),
+            webhooks: Webhooks::new(store.clone(), clock.clone(), Allowed::default()),
             means: Means {
                 courier: endpoints.clone(),
                 patience: Patience::default(),

@@ -129,21 +129,36 @@ pub(super) struct Whole {
 pub(super) async fn json<T: DeserializeOwned>(call: &Call, payload: Payload) -> Result<T, Problem> {
     format(&call.request, &[Format::Json])?;
     let max = call.state.settings.body_bytes_max;
-    let whole = whole(call, payload, max).await?;
+    let whole = whole(call, payload, max, Longer::Never).await?;
     json::parse(&whole.bytes)
+}
+
+/// What a console can do with a body that is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Longer {
+    /// Stream it: the call takes NDJSON as well.
+    Stream,
+    /// Nothing.
+    Never,
 }
 
 /// Takes in a body of at most `max` bytes.
 ///
 /// # Errors
 /// [`Kind::TooLarge`], [`Kind::Overloaded`], [`Kind::Timeout`], [`Kind::Malformed`].
-pub(super) async fn whole(call: &Call, mut payload: Payload, max: usize) -> Result<Whole, Problem> {
+pub(super) async fn whole(
+    call: &Call,
+    mut payload: Payload,
+    max: usize,
+    longer: Longer,
+) -> Result<Whole, Problem> {
     let (gate, key) = (&call.state.gate, call.caller.name());
     let too_large = || {
-        let detail = format!(
-            "the body is longer than {max} bytes; stream it as {}",
-            NDJSON[0]
-        );
+        let cure = match longer {
+            Longer::Stream => format!("; stream it as {}", NDJSON[0]),
+            Longer::Never => String::new(),
+        };
+        let detail = format!("the body is longer than {max} bytes{cure}");
         Problem::new(Kind::TooLarge, detail)
     };
     let length = content_length(&call.request);

@@ -1,6 +1,6 @@
 //! A campaign and its targets as consoles see them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -13,11 +13,9 @@ use crate::{
         campaign::{
             Counts, GateResult, Pause, Selection, State, TargetStatus, TargetView, Verdict,
         },
-        channel::ChannelKind,
         delay::Delays,
-        duration_text::format_duration,
     },
-    service::campaign::{DryRun, Report},
+    service::campaign::Report,
 };
 
 /// A campaign and how far it has come.
@@ -193,34 +191,6 @@ impl From<GateResult> for GateView {
     }
 }
 
-/// What would happen if the campaign were started now.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DryRunView {
-    /// Devices that it is for.
-    targets: u64,
-    /// Devices that have a channel that takes notifications.
-    reachable: u64,
-    /// Devices by the state of their channel.
-    channels: BTreeMap<&'static str, u64>,
-    /// Targets released a second.
-    per_second: f64,
-    /// Until all are released, with the gates' holds.
-    takes: String,
-}
-
-impl From<DryRun> for DryRunView {
-    fn from(run: DryRun) -> Self {
-        let kinds = ChannelKind::ALL.map(ChannelKind::as_str);
-        Self {
-            targets: run.targets,
-            reachable: run.reachable,
-            channels: kinds.into_iter().zip(run.channels).collect(),
-            per_second: run.per_second,
-            takes: format_duration(Duration::from_secs(run.takes.as_secs_f64().ceil() as u64)),
-        }
-    }
-}
-
 /// One target and what became of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TargetLine {
@@ -232,7 +202,7 @@ pub(super) struct TargetLine {
     pub(super) reason: Option<String>,
     /// POSTs that WNS answered for it.
     pub(super) attempts: u32,
-    /// When it was released.
+    /// When it was released; null if it never was.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(super) opened_at: Option<Timestamp>,
     /// When WNS first accepted a notification for it.

@@ -12,7 +12,8 @@ use super::{
     body,
     call::{self, Call, ok},
     campaign_body::{CampaignBody, CampaignPace, invalid},
-    campaign_view::{CampaignView, DryRunView},
+    campaign_view::CampaignView,
+    dry_run_view::DryRunView,
     page::{self, PageBody, PageQuery},
     problem::{Kind, Problem, ProblemBody},
     report::{EntryError, Errors, Naming},
@@ -282,7 +283,8 @@ pub(super) async fn put_pace(call: Call, payload: Payload) -> Result<HttpRespons
     Ok(ok(&view(&call, &tenant, campaign).await?))
 }
 
-/// Tells whom a campaign would reach, and how long it would take. Reads every device that it is for.
+/// Tells whom a campaign would reach, how long it would take, and what its deadline would cut off. Reads every device that
+/// it is for.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/campaigns/{id}/dry-run", tag = "campaigns", operation_id = "dry_run_campaign",
     params(("tenant" = String, Path), ("id" = String, Path)),

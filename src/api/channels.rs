@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    body::{self, Format, Pieces},
+    body::{self, Format, Longer, Pieces},
     bulk::{self, Refusal, Work},
     call::{Call, ok},
     json::{self, Text},
@@ -57,7 +57,7 @@ pub(super) async fn put(call: Call, payload: Payload) -> Result<HttpResponse, Pr
     body::format(&call.request, &[Format::Json])?;
     let state = &call.state;
     let max = state.settings.body_bytes_max;
-    let whole = body::whole(&call, payload, max).await?;
+    let whole = body::whole(&call, payload, max, Longer::Never).await?;
     let body: ChannelBody<'_> = json::parse(&whole.bytes)?;
     let uri = ChannelUri::parse(body.uri.as_str(), &state.hosts);
     let uri = uri.map_err(|error| Problem::invalid("/uri", error.to_string()))?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    body::{self, Format, Pieces},
+    body::{self, Format, Longer, Pieces},
     bulk::{self, Refusal, Report, Run, Work},
     call::{Call, ok},
     json,
@@ -79,7 +79,7 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
     let report = match format {
         Format::Json => {
             let max = state.settings.body_bytes_max;
-            let whole = body::whole(&call, payload, max).await?;
+            let whole = body::whole(&call, payload, max, Longer::Stream).await?;
             one(&work, json::parse(&whole.bytes)?).await?
         }
         Format::Ndjson => {
@@ -93,7 +93,7 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
         None => None,
         Some(within) => {
             let now = state.desk.clock.now();
-            Some(slow_down::ask(&*state.desk.store, &tenant.id, now, within).await?)
+            slow_down::ask(&*state.desk.store, &tenant.id, now, within).await?
         }
     };
     Ok(ok(&CheckInsAnswer {

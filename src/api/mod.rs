@@ -14,6 +14,7 @@ mod campaigns;
 mod channels;
 mod check_ins;
 mod devices;
+mod dry_run_view;
 mod events;
 mod failures;
 mod forecast;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    body::{self, Format, Pieces},
+    body::{self, Format, Longer, Pieces},
     bulk::{self, Refusal, Report, Run, Work},
     call::{self, Call, CallTrace, ok},
     devices::{DeviceLine, unknown},
@@ -119,7 +119,7 @@ async fn whole(
 ) -> Result<Report<Sum>, Problem> {
     let state = &call.state;
     let max = state.settings.body_bytes_max;
-    let whole = body::whole(call, payload, max).await?;
+    let whole = body::whole(call, payload, max, Longer::Stream).await?;
     let body: PushesBody<'_> = json::parse(&whole.bytes)?;
     let devices = body.devices().map_err(wrong_devices)?;
     let only_unknown = WishFields {

@@ -10,13 +10,13 @@ use actix_web::{
 use serde::Deserialize;
 
 use super::{
-    body,
+    body::{self, Longer},
     call::{Call, ok},
     problem::{Kind, Problem, ProblemBody},
     route::{Endpoint, Entry},
     syncml_view::{
-        AnswerView, ChannelAnswer, CommandsAnswer, Known, PushStatusView, Step, SyncMlAnswer,
-        answer, channel_answer, pfn_view,
+        AnswerView, ChannelAnswer, CheckInNote, CommandsAnswer, Known, PushStatusView, Step,
+        SyncMlAnswer, answer, channel_answer, pfn_view,
     },
 };
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
         id::DeviceId,
         identity::Pfn,
         syncml::{
+            commands::numbered,
             node::ProviderId,
             report::{ChannelFinding, SYNCML_BYTES_MAX, SyncMlError, SyncMlReport},
         },
@@ -56,10 +57,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 fn pfn(call: &Call, tenant: &Tenant) -> Result<Pfn, Problem> {
     let text = call.state.pfns.get(&tenant.app);
     let pfn = text.and_then(|text| Pfn::parse(text).ok());
-    pfn.ok_or_else(|| {
-        let detail = format!("the configuration has no PFN of app {}", tenant.app);
-        Problem::new(Kind::Conflict, detail)
-    })
+    pfn.ok_or_else(|| no_pfn(tenant))
+}
+
+fn no_pfn(tenant: &Tenant) -> Problem {
+    let detail = format!("the configuration has no PFN of app {}", tenant.app);
+    Problem::new(Kind::Conflict, detail)
 }
 
 // === commands ===
@@ -150,28 +153,24 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
     let asked = query.provider_id.as_deref().map(provider).transpose()?;
     xml_only(&call.request)?;
     let state = &call.state;
-    let whole = body::whole(&call, payload, SYNCML_BYTES_MAX).await?;
+    let whole = body::whole(&call, payload, SYNCML_BYTES_MAX, Longer::Never).await?;
     let report = SyncMlReport::read(&whole.bytes, asked.as_ref(), &state.hosts);
     let report = report.map_err(unreadable)?;
     let device = device(&query, &report)?;
-    let (channel, closed) = take_up(&call, &tenant, (&device, &report), query.check_in).await?;
+    let (channel, noted) = take_up(&call, &tenant, (&device, &report), query.check_in).await?;
     let provider = asked.or_else(|| report.provider.clone());
     let pfn = pfn(&call, &tenant).ok();
     let first = query.first_cmd_id.unwrap_or(FIRST_CMD_ID);
-    let named = |step: Step| {
-        let pfn = || {
-            pfn.clone()
-                .ok_or_else(|| Problem::new(Kind::Conflict, "no PFN"))
-        };
-        step.commands(provider.as_ref()?, pfn, first).ok()
-    };
-    let sent = query.sent.and_then(named);
-    let next = match Step::from(report.next_step(sent.as_ref())) {
+    let sent = query.sent.map(|step| numbered(step.how(), first));
+    let next = match Step::from(report.next_step(sent.as_deref())) {
         // It reports what WNS refuses: only a new PFN makes it ask for another channel.
-        Step::Query if channel.is_dead() => Step::Again,
+        Step::Query if channel.is_dead() && !report.has_set_pfn(sent.as_deref()) => Step::Again,
         step => step,
     };
-    let commands = named(next).map(|commands| answer(next, &commands));
+    let commands = provider.as_ref().and_then(|provider| {
+        let pfn = || pfn.clone().ok_or_else(|| no_pfn(&tenant));
+        next.commands(provider, pfn, first).ok()
+    });
     Ok(ok(&SyncMlAnswer {
         device: device.to_string(),
         provider_id: provider.as_ref().map(ToString::to_string),
@@ -181,10 +180,15 @@ pub(super) async fn post(call: Call, payload: Payload) -> Result<HttpResponse, P
             .pfn
             .as_ref()
             .map(|text| pfn_view(text.as_str(), &pfn)),
-        answers: report.answers.iter().map(AnswerView::from).collect(),
-        closed,
+        answers: report
+            .answers_to(sent.as_deref())
+            .iter()
+            .map(AnswerView::from)
+            .collect(),
+        check_in: noted.map(|(note, _)| note),
+        closed: noted.and_then(|(_, closed)| closed),
         next,
-        commands,
+        commands: commands.map(|commands| answer(next, &commands)),
     }))
 }
 
@@ -228,13 +232,16 @@ fn device(query: &ReportQuery, report: &SyncMlReport) -> Result<DeviceId, Proble
     })
 }
 
+/// Whether a session counts, and how many asks it closed if it does.
+type Noted = (CheckInNote, Option<u64>);
+
 /// Registers the channel and notes the session, as far as the message and the console say so.
 async fn take_up(
     call: &Call,
     tenant: &Tenant,
     (device, report): (&DeviceId, &SyncMlReport),
     check_in: bool,
-) -> Result<(ChannelAnswer, Option<u64>), Problem> {
+) -> Result<(ChannelAnswer, Option<Noted>), Problem> {
     let desk = &call.state.desk;
     let uri = match &report.channel {
         ChannelFinding::Uri(uri) => Some(uri.clone()),
@@ -247,16 +254,16 @@ async fn take_up(
         };
         let sessions = vec![(device.clone(), session)];
         let noted = service::check_ins::check_in(desk, &tenant.id, sessions).await?;
-        let (closed, updated) = match noted.first() {
+        let (noted, updated) = match noted.first() {
             Some(CheckIn::Noted {
                 closed,
                 channel_updated,
                 ..
-            }) => (*closed as u64, *channel_updated),
-            Some(CheckIn::Unknown) | None => (0, false),
+            }) => ((CheckInNote::Noted, Some(*closed as u64)), *channel_updated),
+            Some(CheckIn::Unknown) | None => ((CheckInNote::UnknownDevice, None), false),
         };
         let known = known(call, tenant, device, updated).await?;
-        return Ok((channel_answer(report, uri.as_ref(), known), Some(closed)));
+        return Ok((channel_answer(report, uri.as_ref(), known), Some(noted)));
     }
     let Some(uri) = uri else {
         return Ok((channel_answer(report, None, Known::Usable), None));

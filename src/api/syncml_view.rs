@@ -10,7 +10,7 @@ use crate::domain::{
     identity::Pfn,
     syncml::{
         commands::{Command, PushCommands, SetPfn},
-        node::ProviderId,
+        node::{ProviderId, PushNode},
         report::{Answer, ChannelFinding, SyncMlReport},
         status::PushStatus,
     },
@@ -34,12 +34,24 @@ pub(super) struct SyncMlAnswer {
     pub(super) pfn: Option<PfnView>,
     /// Its answers to commands that may be about push.
     pub(super) answers: Vec<AnswerView>,
-    /// Asks that the session closed; null unless it was to count as a check-in.
+    /// Whether the session was noted as a check-in; null unless it was to be.
+    pub(super) check_in: Option<CheckInNote>,
+    /// Asks that the session closed; null unless it was noted.
     pub(super) closed: Option<u64>,
     /// What to do in the next session: `query`, unless the PFN must be set.
     pub(super) next: Step,
     /// The commands for it; null if the provider or the app's PFN is not known.
     pub(super) commands: Option<CommandsAnswer>,
+}
+
+/// What became of a session that was to count as a check-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CheckInNote {
+    /// It counts.
+    Noted,
+    /// It does not: nobody has named this device, and its message brings no channel that would make it known.
+    UnknownDevice,
 }
 
 /// What a device says of its channel.
@@ -81,6 +93,8 @@ pub(super) struct AnswerView {
     cmd_ref: u32,
     /// The command.
     verb: &'static str,
+    /// What it was about: `push`, `pfn`, `channel_uri` or `status`; null if neither the answer nor `sent` says.
+    node: Option<&'static str>,
     /// 200 is success.
     code: u16,
     /// What the code says.
@@ -92,6 +106,7 @@ impl From<&Answer> for AnswerView {
         Self {
             cmd_ref: answer.cmd_ref,
             verb: answer.verb.name(),
+            node: answer.node.map(PushNode::as_str),
             code: answer.code,
             meaning: answer.meaning(),
         }
@@ -169,17 +184,24 @@ impl From<Option<SetPfn>> for Step {
 }
 
 impl Step {
+    /// How the PFN is set by it; `None` if it is not.
+    pub(super) fn how(self) -> Option<SetPfn> {
+        match self {
+            Self::FirstTime => Some(SetPfn::FirstTime),
+            Self::Again => Some(SetPfn::Again),
+            Self::Recovery => Some(SetPfn::Recovery),
+            Self::Query => None,
+        }
+    }
+
     pub(super) fn commands(
         self,
         provider: &ProviderId,
         pfn: impl FnOnce() -> Result<Pfn, Problem>,
         first: NonZeroU16,
     ) -> Result<PushCommands, Problem> {
-        let how = match self {
-            Self::FirstTime => SetPfn::FirstTime,
-            Self::Again => SetPfn::Again,
-            Self::Recovery => SetPfn::Recovery,
-            Self::Query => return Ok(PushCommands::query(provider, first)),
+        let Some(how) = self.how() else {
+            return Ok(PushCommands::query(provider, first));
         };
         Ok(PushCommands::set(provider, &pfn()?, how, first))
     }

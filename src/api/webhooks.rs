@@ -48,7 +48,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 pub(super) struct WebhookBody {
     /// Whereto: `https://…`.
     url: String,
-    /// Which types of events, such as `push.closed`; without it all that are in the feed.
+    /// Which types of events, such as `push.closed`; without it all that are in the feed. `push.opened` and `push.accepted` are
+    /// there only with `store.events_verbose`, and refused without it.
     #[serde(default)]
     types: Vec<String>,
     /// Most events in one request, 1 to 500. With 1, which it is without it, each event is a request by itself; with more,

@@ -3,6 +3,7 @@
 mod body;
 mod create;
 mod devices;
+mod pace;
 mod report;
 mod summary;
 mod watch;
@@ -10,7 +11,7 @@ mod wave;
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::{create::CreateArgs, report::ReportArgs, summary::counted, watch::WatchArgs};
 use super::{
@@ -45,7 +46,7 @@ enum CampaignCommand {
     Resume(OneArgs),
     /// Call a campaign off: what has not ended ends as cancelled
     Cancel(OneArgs),
-    Pace(PaceArgs),
+    Pace(pace::PaceArgs),
     Watch(WatchArgs),
     Report(ReportArgs),
 }
@@ -73,19 +74,6 @@ struct ListArgs {
     json: bool,
 }
 
-/// Change the pace of a campaign, at once. What is not given has no limit afterwards.
-#[derive(Args, Clone, Debug)]
-struct PaceArgs {
-    #[command(flatten)]
-    one: OneArgs,
-    /// Targets released a second
-    #[arg(long, value_name = "N")]
-    per_second: Option<f64>,
-    /// Most devices woken within the last minute that have not checked in
-    #[arg(long, value_name = "N")]
-    open_sessions_max: Option<u64>,
-}
-
 pub(super) async fn run(args: CampaignArgs) -> Result<Exit, Failure> {
     match args.command {
         CampaignCommand::Create(args) => create::run(&args).await,
@@ -95,7 +83,7 @@ pub(super) async fn run(args: CampaignArgs) -> Result<Exit, Failure> {
         CampaignCommand::Pause(args) => act(&args, "pause").await,
         CampaignCommand::Resume(args) => act(&args, "resume").await,
         CampaignCommand::Cancel(args) => act(&args, "cancel").await,
-        CampaignCommand::Pace(args) => pace(&args).await,
+        CampaignCommand::Pace(args) => pace::run(&args).await,
         CampaignCommand::Watch(args) => watch::run(&args).await,
         CampaignCommand::Report(args) => report::run(&args).await,
     }
@@ -111,15 +99,6 @@ async fn act(args: &OneArgs, verb: &str) -> Result<Exit, Failure> {
     let path = path(&args.id, &format!("/{verb}"));
     let campaign = api.call(api.request(Method::POST, &path)).await?;
     shown(&campaign, args.json)
-}
-
-async fn pace(args: &PaceArgs) -> Result<Exit, Failure> {
-    let api = Api::new(&args.one.server)?;
-    let body =
-        json!({ "per_second": args.per_second, "open_sessions_max": args.open_sessions_max });
-    let request = api.request(Method::PUT, &path(&args.one.id, "/pace"));
-    let campaign = api.call(request.json(&body)).await?;
-    shown(&campaign, args.one.json)
 }
 
 fn shown(campaign: &Value, as_json: bool) -> Result<Exit, Failure> {
@@ -170,7 +149,7 @@ async fn dry_run(args: &OneArgs) -> Result<Exit, Failure> {
     }
     let count = |value: &Value| grouped(value.as_u64().unwrap_or(0));
     print(format_args!(
-        "{} of {} targets can be reached now; releasing them takes {} at {} a second",
+        "{} of {} targets can be reached now; releasing all takes {} at {} a second",
         count(&answer["reachable"]),
         count(&answer["targets"]),
         answer["takes"].as_str().unwrap_or_default(),
@@ -178,6 +157,9 @@ async fn dry_run(args: &OneArgs) -> Result<Exit, Failure> {
     ))?;
     for (state, channels) in answer["channels"].as_object().into_iter().flatten() {
         print(format_args!("  {state:<10}{:>12}", count(channels)))?;
+    }
+    for note in answer["notes"].as_array().into_iter().flatten() {
+        print(note.as_str().unwrap_or_default())?;
     }
     Ok(Exit::Done)
 }

@@ -81,11 +81,13 @@ async fn import_all(args: &ImportArgs) -> Result<Exit, Failure> {
     let api = Api::new(&args.server)?;
     let mut exit = Exit::Done;
     for file in &args.files {
-        let answer = import(&api, file, args.json).await?;
+        let mut answer = import(&api, file, args.json).await?;
+        let name = file.display().to_string();
         if args.json {
+            answer["file"] = name.into();
             print_json(&answer)?;
         } else {
-            show(&file.display().to_string(), &answer)?;
+            show(&name, &answer)?;
         }
         if answer["refused"].as_u64() != Some(0) {
             exit = Exit::Partly;

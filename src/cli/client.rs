@@ -115,11 +115,16 @@ impl Api {
 
 /// The failure of a connection that was not made, or broke.
 pub(super) fn unreachable(error: reqwest::Error) -> Failure {
-    let reason =
-        std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    let url = error.url().map(|url| url.origin().ascii_serialization());
+    let error = error.without_url();
+    let mut reason: &dyn std::error::Error = &error;
+    while let Some(below) = reason.source() {
+        reason = below;
+    }
+    let broker = url.map_or_else(String::new, |url| format!(" at {url}"));
     Failure::new(
         Exit::Unreachable,
-        format!("the broker cannot be reached: {reason}"),
+        format!("the broker{broker} cannot be reached: {reason}"),
     )
 }
 
@@ -150,4 +155,28 @@ async fn refused(answer: Response) -> Failure {
         message = format!("{message}\n  {at}: {why}");
     }
     Failure::new(exit, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_broker_that_is_not_there_is_told_with_its_address_and_the_reason() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let http = Client::builder().build().unwrap();
+        let sent = http.get(format!("http://{address}/v1/tenants/t?key=hush"));
+        let failure = unreachable(sent.send().await.unwrap_err());
+        assert_eq!(failure.exit, Exit::Unreachable);
+        let begin = format!("the broker at http://{address} cannot be reached: ");
+        let reason = failure.message.strip_prefix(&begin);
+        assert!(
+            reason.is_some_and(|reason| reason.contains("refused")),
+            "{}",
+            failure.message
+        );
+        assert!(!failure.message.contains("hush"));
+    }
 }

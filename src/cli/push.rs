@@ -52,6 +52,7 @@ pub(super) enum Priority {
 #[value(rename_all = "snake_case")]
 pub(super) enum Until {
     Accepted,
+    #[value(alias = "check-in")]
     CheckIn,
 }
 

@@ -1,27 +1,19 @@
 //! `reveille syncml`: the SyncML that gives a device its PFN, asks for its channel, and what the device answered.
 
-use std::{
-    io::Read,
-    num::NonZeroU16,
-    path::{Path, PathBuf},
-};
+mod read;
+
+use std::num::NonZeroU16;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::json;
 
-use super::{Exit, Failure, print, print_json};
+use super::{Exit, Failure, print};
 use crate::domain::{
     identity::Pfn,
     syncml::{
         commands::{PushCommands, SetPfn},
         node::ProviderId,
-        report::{ChannelFinding, SyncMlReport},
     },
-    wns::{channel_uri::HostPolicy, text::Text},
 };
-
-/// Longest SyncML body that is read, in bytes; longer ones are refused by the reader.
-const BODY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Write the SyncML of push, and read a device's answer.
 #[derive(Args, Clone, Debug)]
@@ -34,7 +26,7 @@ pub(super) struct SyncMlArgs {
 enum SyncMlCommand {
     SetPfn(SetPfnArgs),
     Query(QueryArgs),
-    Read(ReadArgs),
+    Read(read::ReadArgs),
 }
 
 /// Print the commands that give a device the PFN and ask for its channel.
@@ -70,6 +62,7 @@ struct CommonArgs {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum How {
     /// The first time: adds the node and the PFN
+    #[value(alias = "first_time")]
     First,
     /// Afterwards: replaces the PFN
     Again,
@@ -77,33 +70,24 @@ enum How {
     Recovery,
 }
 
-/// Read the SyncML that a device sent, and say what it means for push. The channel URI itself is not printed.
-#[derive(Args, Clone, Debug)]
-pub(super) struct ReadArgs {
-    /// File with the message, or - for standard input
-    #[arg(default_value = "-", value_name = "FILE")]
-    file: PathBuf,
-    /// Only the answers about this provider
-    #[arg(long, value_name = "ID")]
-    provider: Option<String>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+impl From<How> for SetPfn {
+    fn from(how: How) -> Self {
+        match how {
+            How::First => Self::FirstTime,
+            How::Again => Self::Again,
+            How::Recovery => Self::Recovery,
+        }
+    }
 }
 
 pub(super) fn run(args: SyncMlArgs) -> Result<Exit, Failure> {
     match args.command {
         SyncMlCommand::SetPfn(args) => {
             let pfn = Pfn::parse(&args.pfn).map_err(usage)?;
-            let how = match args.how {
-                How::First => SetPfn::FirstTime,
-                How::Again => SetPfn::Again,
-                How::Recovery => SetPfn::Recovery,
-            };
             print(PushCommands::set(
                 &provider(&args.common.provider)?,
                 &pfn,
-                how,
+                args.how.into(),
                 args.common.first_cmd_id,
             ))?;
         }
@@ -113,7 +97,7 @@ pub(super) fn run(args: SyncMlArgs) -> Result<Exit, Failure> {
                 args.common.first_cmd_id,
             ))?;
         }
-        SyncMlCommand::Read(args) => read(&args)?,
+        SyncMlCommand::Read(args) => read::run(&args)?,
     }
     Ok(Exit::Done)
 }
@@ -124,63 +108,4 @@ fn provider(text: &str) -> Result<ProviderId, Failure> {
 
 fn usage(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Usage, error)
-}
-
-fn read(args: &ReadArgs) -> Result<(), Failure> {
-    let body = read_body(&args.file)?;
-    let provider = args.provider.as_deref().map(provider).transpose()?;
-    let report = SyncMlReport::read(&body, provider.as_ref(), &HostPolicy::default())
-        .map_err(|error| Failure::new(Exit::Failed, error))?;
-    let channel = match &report.channel {
-        ChannelFinding::Uri(uri) => format!("reported, at {}", uri.host()),
-        ChannelFinding::Empty => "none yet: ask again in the next session".to_owned(),
-        ChannelFinding::NotReported => "not reported".to_owned(),
-        ChannelFinding::Refused(why) => format!("refused: {why}"),
-    };
-    let device = report.device.as_ref().map(Text::as_str);
-    let status = report
-        .push_status
-        .map(|s| (s.code(), s.meaning(), s.cure()));
-    let next = report.next_step(None).map(|step| match step {
-        SetPfn::FirstTime => "set-pfn --how first",
-        SetPfn::Again => "set-pfn --how again",
-        SetPfn::Recovery => "set-pfn --how recovery",
-    });
-    if args.json {
-        let status = status
-            .map(|(code, meaning, cure)| json!({ "code": code, "meaning": meaning, "cure": cure }));
-        return print_json(
-            &json!({ "device": device, "channel": channel, "status": status, "next": next }),
-        );
-    }
-    if let Some(device) = device {
-        print(format_args!("device   {device}"))?;
-    }
-    print(format_args!("channel  {channel}"))?;
-    match status {
-        Some((code, meaning, cure)) => {
-            print(format_args!("status   {code}: {meaning}"))?;
-            print(format_args!("cure     {cure}"))?;
-        }
-        None => print("status   not reported")?,
-    }
-    print(format_args!(
-        "next     {}",
-        next.unwrap_or("nothing: ask again in every session")
-    ))
-}
-
-fn read_body(file: &Path) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    let unreadable = |error| usage(format!("cannot read {}: {error}", file.display()));
-    let input: Box<dyn Read> = if file.as_os_str() == "-" {
-        Box::new(std::io::stdin())
-    } else {
-        Box::new(std::fs::File::open(file).map_err(unreadable)?)
-    };
-    input
-        .take(BODY_BYTES_MAX)
-        .read_to_end(&mut body)
-        .map_err(unreadable)?;
-    Ok(body)
 }

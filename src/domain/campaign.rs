@@ -11,6 +11,7 @@ mod release;
 mod result;
 mod spell;
 mod state;
+mod timetable;
 mod wave;
 
 #[cfg(test)]
@@ -25,4 +26,5 @@ pub use duty::{Duties, Sweep, Tick};
 pub use release::{Candidate, Enrolment, Order, close_waiting, enrol, released, score, swept};
 pub use result::{DamagedResult, TargetResult, TargetStatus, TargetView, UnknownStatus};
 pub use state::{Campaign, News, Pause, PauseCause, Refusal, State};
+pub use timetable::Timetable;
 pub use wave::{Gate, GateResult, SAMPLES_MIN, Share, Verdict, Wave, WaveSize};

@@ -106,6 +106,15 @@ impl ChannelKind {
     }
 }
 
+/// What is remembered of the URI that the current one replaced, so that it gets no second life if it comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EarlierUri {
+    /// [`ChannelUri::fingerprint`].
+    pub fingerprint: u32,
+    /// When it was first reported: whole seconds since the epoch.
+    pub first_seen: u32,
+}
+
 /// The channel of one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
@@ -119,6 +128,8 @@ pub struct Channel {
     pub first_seen: Timestamp,
     /// When it was last reported; does not extend its life.
     pub last_seen: Timestamp,
+    /// The URI before this one. Older ones are forgotten: the memory of a device is bounded.
+    pub earlier: Option<EarlierUri>,
 }
 
 impl Channel {
@@ -131,7 +142,29 @@ impl Channel {
             state: ChannelState::Live,
             first_seen: now,
             last_seen: now,
+            earlier: None,
         }
+    }
+
+    /// The channel after this one: `uri`, reported at `now`. If it is the one that this channel had replaced, its 30 days
+    /// go on from where they began; it is live again until WNS says otherwise.
+    #[must_use]
+    pub fn succeeded_by(&self, uri: ChannelUri, now: Timestamp) -> Self {
+        let returns = self.earlier.filter(|e| e.fingerprint == uri.fingerprint());
+        let first_seen = returns.and_then(|e| Timestamp::from_second(e.first_seen.into()).ok());
+        Self {
+            first_seen: first_seen.map_or(now, |at| at.min(now)),
+            earlier: self.as_earlier(),
+            ..Self::new(uri, self.generation.next(), now)
+        }
+    }
+
+    fn as_earlier(&self) -> Option<EarlierUri> {
+        let first_seen = u32::try_from(self.first_seen.as_second()).ok()?;
+        Some(EarlierUri {
+            fingerprint: self.uri.fingerprint(),
+            first_seen,
+        })
     }
 
     /// The state as a label.

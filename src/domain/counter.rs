@@ -41,6 +41,9 @@ impl WakeSlot {
     /// A device that was woken this long ago has its session behind it, or will not open one.
     pub const SESSION: SignedDuration = SignedDuration::from_secs(60);
     const SECONDS: i64 = 10;
+    /// How long a woken device counts at most, if it does not check in.
+    pub const COUNTED: SignedDuration =
+        SignedDuration::from_secs(Self::SESSION.as_secs() + Self::SECONDS);
 
     /// The slot of a moment.
     #[must_use]

@@ -26,9 +26,9 @@ pub enum EventKind {
     ChannelExpiring,
     /// A device was deleted.
     DeviceDeleted,
-    /// A push opened; only when subscribed.
+    /// A push opened; see [`EventKind::is_verbose`].
     PushOpened,
-    /// WNS accepted a notification; only when subscribed.
+    /// WNS accepted a notification; see [`EventKind::is_verbose`].
     PushAccepted,
     /// The last ask of a push ended.
     PushClosed,
@@ -73,6 +73,12 @@ impl EventKind {
         Self::AppHeld,
         Self::AppResumed,
     ];
+
+    /// Whether the feed has it only where the configuration asks for it (`store.events_verbose`): there are as many as pushes.
+    #[must_use]
+    pub fn is_verbose(self) -> bool {
+        matches!(self, Self::PushOpened | Self::PushAccepted)
+    }
 
     /// The type as consoles see it.
     #[must_use]

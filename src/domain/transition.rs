@@ -60,8 +60,10 @@ pub struct Effects {
 /// An ask that ended, with what a report says of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClosedTarget {
-    /// The ask.
+    /// The ask. One that was never opened has its end as its begin.
     pub ask: ClosedAsk,
+    /// Whether the ask was ever opened.
+    pub released: bool,
     /// The campaign's wave whose gate judges it; 0 when none does.
     pub wave: u8,
     /// POSTs that WNS answered while it was open.
@@ -91,7 +93,7 @@ impl ClosedTarget {
         [
             format!("{}{cause}", self.ask.reason.as_str()),
             self.attempts.to_string(),
-            ms(Some(self.ask.opened_at)),
+            ms(self.released.then_some(self.ask.opened_at)),
             ms(Some(self.ask.closed_at)),
             ms(self.accepted_at),
             ms(self.checked_in_at),
@@ -186,6 +188,7 @@ fn ended(
             opened_at: ask.opened_at,
             closed_at: step.now,
         },
+        released: true,
         wave: ask.wave,
         attempts: attempts.saturating_sub(ask.attempts_before),
         accepted_at,

@@ -65,6 +65,15 @@ impl fmt::Debug for Settings {
     }
 }
 
+/// What the configuration allows webhooks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Addresses outside the public internet, and `http://`.
+    pub private_addresses: bool,
+    /// The [verbose](EventKind::is_verbose) types, since the feed has them.
+    pub verbose_events: bool,
+}
+
 /// A webhook that is switched off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disabled {
@@ -168,11 +177,31 @@ impl Webhook {
 }
 
 impl Settings {
-    /// Checks what the types do not say. `private` allows addresses that are not on the public internet, also by plain HTTP.
+    /// Checks what the types do not say.
     ///
     /// # Errors
     /// What is wrong, with a JSON pointer to it.
-    pub fn check(&self, private: bool) -> Result<(), (&'static str, String)> {
+    pub fn check(&self, allowed: Allowed) -> Result<(), (&'static str, String)> {
+        self.check_url(allowed.private_addresses)?;
+        for wanted in &self.types {
+            let kind = EventKind::ALL.iter().find(|k| k.as_str() == wanted);
+            let shown: String = wanted.chars().take(40).collect();
+            let detail = match kind {
+                None => format!("there is no event type {shown}"),
+                Some(kind) if kind.is_verbose() && !allowed.verbose_events => format!(
+                    "the feed has no {shown}: the operator must set store.events_verbose = true first"
+                ),
+                Some(_) => continue,
+            };
+            return Err(("/types", detail));
+        }
+        if !(1..=BATCH_MAX).contains(&self.batch_max) {
+            return Err(("/batch_max", format!("from 1 to {BATCH_MAX}")));
+        }
+        Ok(())
+    }
+
+    fn check_url(&self, private: bool) -> Result<(), (&'static str, String)> {
         let refuse = |detail: &str| Err(("/url", detail.to_owned()));
         if self.url.len() > URL_BYTES_MAX {
             return refuse("the address is longer than 2048 bytes");
@@ -199,14 +228,6 @@ impl Settings {
         };
         if !public && !private {
             return refuse("the address is not on the public internet");
-        }
-        let known = |t: &String| EventKind::ALL.iter().any(|k| k.as_str() == t);
-        if let Some(unknown) = self.types.iter().find(|t| !known(t)) {
-            let shown: String = unknown.chars().take(40).collect();
-            return Err(("/types", format!("there is no event type {shown}")));
-        }
-        if !(1..=BATCH_MAX).contains(&self.batch_max) {
-            return Err(("/batch_max", format!("from 1 to {BATCH_MAX}")));
         }
         Ok(())
     }
@@ -267,7 +288,7 @@ mod tests {
     #[test]
     fn only_public_addresses_are_taken_unless_private_ones_are_allowed() {
         for good in ["https://hooks.example.com/x?k=v", "https://93.184.216.34/"] {
-            assert_eq!(settings(good).check(false), Ok(()), "{good}");
+            assert_eq!(settings(good).check(Allowed::default()), Ok(()), "{good}");
         }
         for bad in [
             "http://hooks.example.com/",
@@ -280,20 +301,43 @@ mod tests {
             "ftp://example.com/",
             "/relative",
         ] {
-            assert!(settings(bad).check(false).is_err(), "{bad}");
+            assert!(settings(bad).check(Allowed::default()).is_err(), "{bad}");
         }
-        assert_eq!(settings("http://10.0.0.1:8080/").check(true), Ok(()));
-        assert!(settings("http://u@10.0.0.1/").check(true).is_err());
+        let private = Allowed {
+            private_addresses: true,
+            ..Allowed::default()
+        };
+        assert_eq!(settings("http://10.0.0.1:8080/").check(private), Ok(()));
+        assert!(settings("http://u@10.0.0.1/").check(private).is_err());
     }
 
     #[test]
     fn unknown_types_and_empty_batches_are_refused() {
         let mut wrong = settings("https://example.com/");
         wrong.types = vec!["push.closed".to_owned(), "push.opend".to_owned()];
-        assert_eq!(wrong.check(false).unwrap_err().0, "/types");
+        assert_eq!(wrong.check(Allowed::default()).unwrap_err().0, "/types");
         let mut wrong = settings("https://example.com/");
         wrong.batch_max = 0;
-        assert_eq!(wrong.check(false).unwrap_err().0, "/batch_max");
+        assert_eq!(wrong.check(Allowed::default()).unwrap_err().0, "/batch_max");
+    }
+
+    #[test]
+    fn a_type_that_the_feed_lacks_is_refused_with_the_setting_that_adds_it() {
+        let verbose = Allowed {
+            verbose_events: true,
+            ..Allowed::default()
+        };
+        for kind in ["push.accepted", "push.opened"] {
+            let mut wanted = settings("https://example.com/");
+            wanted.types = vec!["push.closed".to_owned(), kind.to_owned()];
+            let (pointer, detail) = wanted.check(Allowed::default()).unwrap_err();
+            assert_eq!(pointer, "/types");
+            assert!(
+                detail.contains(kind) && detail.contains("store.events_verbose"),
+                "{detail}"
+            );
+            assert_eq!(wanted.check(verbose), Ok(()));
+        }
     }
 
     #[test]

@@ -9,20 +9,21 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{id::TenantId, schedule::later},
     ports::{
-        documents::{Documents, Precondition},
+        documents::{Document, Documents, Precondition, Put},
         error::StoreError,
     },
 };
 
-/// Longest time that one request slows a tenant down.
-pub const SLOW_DOWN_MAX: Duration = Duration::from_secs(3600);
+/// How often a word is given anew when others give one at the same time.
+const ROUNDS_MAX: usize = 16;
 
 #[derive(Serialize, Deserialize)]
 struct SlowDown {
     until: Timestamp,
 }
 
-/// Asks for less until `within` from `now`, at most [`SLOW_DOWN_MAX`]; the latest word counts. Returns until when.
+/// Asks for less until `within` from `now`. Of several that run the longest counts, so that no node of a console ends what
+/// another has asked for; only a `within` of zero does, which takes all of them back. Returns until when.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -31,14 +32,35 @@ pub async fn ask(
     tenant: &TenantId,
     now: Timestamp,
     within: Duration,
-) -> Result<Timestamp, StoreError> {
-    let within = SignedDuration::try_from(within.min(SLOW_DOWN_MAX));
-    let until = later(now, within.expect("an hour fits"));
+) -> Result<Option<Timestamp>, StoreError> {
+    let name = name(tenant);
+    if within.is_zero() {
+        store.delete(&name).await?;
+        return Ok(None);
+    }
+    let within = SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX);
+    let until = later(now, within);
     let bytes = serde_json::to_vec(&SlowDown { until }).expect("a time is plain JSON");
-    store
-        .put(&name(tenant), Bytes::from(bytes), Precondition::Any, None)
-        .await?;
-    Ok(until)
+    let bytes = Bytes::from(bytes);
+    for _ in 0..ROUNDS_MAX {
+        let before = match store.get(&name).await? {
+            Some(document) => {
+                let running = read(tenant, &document)?.until;
+                if running >= until {
+                    return Ok(Some(running));
+                }
+                Precondition::Version(document.version)
+            }
+            None => Precondition::Absent,
+        };
+        if let Put::Done(_) = store.put(&name, bytes.clone(), before, None).await? {
+            return Ok(Some(until));
+        }
+    }
+    Err(StoreError::Unavailable {
+        detail: format!("the slow-down of tenant {tenant} is being changed by others"),
+        retry_after: None,
+    })
 }
 
 /// Until when the tenant wants less; `None` when it does not, or no more.
@@ -53,11 +75,14 @@ pub async fn until(
     let Some(document) = store.get(&name(tenant)).await? else {
         return Ok(None);
     };
-    let asked: SlowDown =
-        serde_json::from_slice(&document.bytes).map_err(|error| StoreError::Damaged {
-            detail: format!("the slow-down of tenant {tenant}: {error}"),
-        })?;
+    let asked = read(tenant, &document)?;
     Ok(Some(asked.until).filter(|until| *until > now))
+}
+
+fn read(tenant: &TenantId, document: &Document) -> Result<SlowDown, StoreError> {
+    serde_json::from_slice(&document.bytes).map_err(|error| StoreError::Damaged {
+        detail: format!("the slow-down of tenant {tenant}: {error}"),
+    })
 }
 
 fn name(tenant: &TenantId) -> String {

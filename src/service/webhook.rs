@@ -14,7 +14,9 @@ use uuid::{NoContext, Uuid};
 use crate::{
     domain::{
         id::{TenantId, WebhookId},
-        webhook::{Patience, Progress, SECRET_BYTES, Secret, Settings, WEBHOOKS_MAX, Webhook},
+        webhook::{
+            Allowed, Patience, Progress, SECRET_BYTES, Secret, Settings, WEBHOOKS_MAX, Webhook,
+        },
     },
     ports::{
         Store,
@@ -76,7 +78,7 @@ pub struct Standing {
 pub struct Webhooks {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    private: bool,
+    allowed: Allowed,
 }
 
 /// What delivering needs beside the store.
@@ -112,13 +114,13 @@ fn new_secret() -> Secret {
 }
 
 impl Webhooks {
-    /// Joins what the use cases need. With `private`, addresses outside the public internet are taken.
+    /// Joins what the use cases need.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, private: bool) -> Self {
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, allowed: Allowed) -> Self {
         Self {
             store,
             clock,
-            private,
+            allowed,
         }
     }
 
@@ -164,7 +166,7 @@ impl Webhooks {
 
     fn check(&self, settings: &Settings) -> Result<(), WebhookError> {
         settings
-            .check(self.private)
+            .check(self.allowed)
             .map_err(|(pointer, detail)| WebhookError::Invalid { pointer, detail })
     }
 

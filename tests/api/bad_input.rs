@@ -159,6 +159,11 @@ async fn a_long_json_body_is_refused_whether_its_length_is_told_or_not() {
         .header("content-type", "application/json");
     let answer = Answer::of(told.body(body.clone())).await;
     assert_eq!((answer.status, answer.problem()), (413, "too-large"));
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(
+        detail.ends_with("stream it as application/x-ndjson"),
+        "{detail}"
+    );
     let pieces: Vec<Result<Vec<u8>, std::io::Error>> = body
         .as_bytes()
         .chunks(1000)

@@ -304,6 +304,46 @@ async fn a_dry_run_a_list_and_a_delete() {
         (&json!(2), &json!(2), &json!("2s"))
     );
     assert_eq!(run["channels"]["live"], 2);
+    assert_eq!(
+        (&run["released_in_time"], &run["too_late"], &run["notes"]),
+        (&json!(2), &json!(0), &json!([]))
+    );
+
+    let held = made(
+        &broker,
+        json!({
+            "name": "x", "targets": "all", "expires_in": "1h", "goal": "check_in",
+            "pace": {"per_second": 1, "open_sessions_max": 5}, "waves": [1], "gate": {"hold": "2h"}
+        }),
+    )
+    .await;
+    let run = broker
+        .post(&format!("{}/dry-run", one(&held)), &json!({}))
+        .await
+        .body;
+    assert_eq!(
+        (&run["takes"], &run["reachable_in_time"], &run["too_late"]),
+        (&json!("2h2s"), &json!(1), &json!(1))
+    );
+    let notes: Vec<&str> = run["notes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n.as_str().unwrap())
+        .collect();
+    assert!(
+        notes[0].starts_with("1 of 2 targets would not be released"),
+        "{notes:?}"
+    );
+    assert!(
+        notes[1].starts_with("1 gate holds it up for 2h"),
+        "{notes:?}"
+    );
+    assert!(
+        notes[2].starts_with("at most 5 targets") && notes[2].ends_with("in 2h2s"),
+        "{notes:?}"
+    );
+    assert_eq!(broker.delete(&one(&held)).await.status, 204);
 
     assert_eq!(broker.get(ALL).await.body["items"][0]["id"], id.as_str());
     assert_eq!(broker.delete(&one(&id)).await.status, 204);

@@ -221,8 +221,31 @@ async fn a_console_that_is_overrun_asks_to_slow_down() {
     broker.clock.advance(SignedDuration::from_secs(60));
     let tenant = broker.get("/v1/tenants/contoso").await;
     assert_eq!(tenant.body["slow_down_until"], json!(null));
-    let wrong = broker
-        .post(CHECK_INS, &json!({ "device": "d1", "slow_down": "60" }))
-        .await;
-    assert_eq!(wrong.body["errors"][0]["pointer"], "/slow_down");
+    for (wrong, why) in [("60", "60s"), ("2h", "from 0s to 1h"), ("3601s", "1h")] {
+        let body = json!({ "device": "d1", "slow_down": wrong });
+        let answer = broker.post(CHECK_INS, &body).await;
+        assert_eq!(answer.status, 422, "{wrong}");
+        assert_eq!(answer.body["errors"][0]["pointer"], "/slow_down");
+        let detail = answer.body["errors"][0]["detail"].as_str().unwrap();
+        assert!(detail.contains(why), "{detail}");
+    }
+}
+
+#[actix_web::test]
+async fn of_several_that_ask_to_slow_down_the_longest_counts_until_it_is_taken_back() {
+    let broker = Broker::start().await;
+    broker.register(&["d1"]).await;
+    for (word, until) in [
+        ("60s", json!("2026-03-01T12:01:00Z")),
+        ("1s", json!("2026-03-01T12:01:00Z")),
+        ("90s", json!("2026-03-01T12:01:30Z")),
+        ("0s", json!(null)),
+        ("1s", json!("2026-03-01T12:00:01Z")),
+    ] {
+        let body = json!({ "device": "d1", "slow_down": word });
+        let answer = broker.post(CHECK_INS, &body).await;
+        assert_eq!(answer.body["slow_down_until"], until, "{word}");
+        let tenant = broker.get("/v1/tenants/contoso").await;
+        assert_eq!(tenant.body["slow_down_until"], until, "{word}");
+    }
 }

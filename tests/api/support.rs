@@ -16,6 +16,7 @@ use reveille::{
         api_key::KeyRing,
         id::{AppId, TenantId},
         schedule::Rules,
+        webhook::Allowed,
         wns::channel_uri::HostPolicy,
     },
     ports::clock::Clock,
@@ -164,7 +165,7 @@ impl Broker {
         let tenants = Arc::new(Tenants::new(store.clone(), tenants.to_vec(), apps.clone()));
         let state = State::new(Parts {
             campaigns: Campaigns::new(desk.clone(), tenants.clone(), running.clone()),
-            webhooks: Webhooks::new(store.clone(), clock.clone(), false),
+            webhooks: Webhooks::new(store.clone(), clock.clone(), Allowed::default()),
             desk,
             tenants,
             pfns: HashMap::from([(apps[0].clone(), "contoso.mdm_t6e9vsyjkrw9w".to_owned())]),

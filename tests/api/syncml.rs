@@ -43,6 +43,11 @@ async fn a_device_that_reports_a_dead_channel_is_to_get_its_pfn_again() {
         assert_eq!(answer.body["channel"]["state"], "dead", "{}", answer.body);
         assert_eq!(answer.body["next"], "again");
     }
+    let set = "<Status><CmdID>2</CmdID><MsgRef>1</MsgRef><CmdRef>2</CmdRef><Cmd>Replace</Cmd><Data>200</Data></Status>";
+    let body = message("d1", &(set.to_owned() + &result("ChannelURI", &channel)));
+    let answer = said(&broker, "?sent=again", body).await;
+    assert_eq!(answer.body["channel"]["state"], "dead");
+    assert_eq!(answer.body["next"], "query", "the PFN has just been set");
 }
 
 #[actix_web::test]
@@ -85,8 +90,34 @@ async fn a_message_may_count_as_the_check_in() {
 
     let answer = said(&broker, "?check_in=true", message("d1", "")).await;
 
-    assert_eq!(answer.body["closed"], 1);
+    assert_eq!(
+        (&answer.body["check_in"], &answer.body["closed"]),
+        (&json!("noted"), &json!(1))
+    );
     assert_eq!(answer.body["channel"]["state"], "not_reported");
+    let unasked = said(&broker, "", message("d1", "")).await;
+    assert_eq!(unasked.body["check_in"], Value::Null);
+}
+
+#[actix_web::test]
+async fn a_check_in_of_an_unknown_device_says_that_it_does_not_count() {
+    let broker = Broker::start().await;
+
+    let stranger = said(&broker, "?check_in=true", message("d1", "")).await;
+
+    assert_eq!(stranger.status, 200, "what to do next is told all the same");
+    assert_eq!(
+        (&stranger.body["check_in"], &stranger.body["closed"]),
+        (&json!("unknown_device"), &Value::Null)
+    );
+    let path = "/v1/tenants/contoso/devices/d1";
+    assert_eq!(broker.get(path).await.status, 404);
+
+    let channel = uri("d1").replace('&', "&amp;");
+    let body = message("d1", &result("ChannelURI", &channel));
+    let known = said(&broker, "?check_in=true", body).await;
+    assert_eq!(known.body["check_in"], "noted");
+    assert_eq!(broker.get(path).await.status, 200);
 }
 
 #[actix_web::test]
@@ -119,11 +150,12 @@ async fn what_is_no_syncml_is_refused() {
         said(&broker, "?device=d1", "{}".to_owned()).await.status,
         400
     );
+    let long = said(&broker, "?device=d1", "x".repeat(10 * 1024 * 1024)).await;
+    let detail = long.body["detail"].as_str().unwrap();
     assert_eq!(
-        said(&broker, "?device=d1", "x".repeat(10 * 1024 * 1024))
-            .await
-            .status,
-        413
+        (long.status, detail.contains("ndjson")),
+        (413, false),
+        "{detail}"
     );
     assert_eq!(said(&broker, "", message("no id!", "")).await.status, 400);
     let json = broker.post(PATH, &json!({})).await;

@@ -56,6 +56,12 @@ async fn addresses_inside_are_refused() {
         )
         .await;
     assert_eq!(unknown.body["errors"][0]["pointer"], "/types");
+    let wanted = json!({"url": "https://a.example/", "types": ["push.closed", "push.accepted"]});
+    let missing = broker.post(ALL, &wanted).await;
+    assert_eq!(missing.status, 422);
+    assert_eq!(missing.body["errors"][0]["pointer"], "/types");
+    let detail = missing.body["errors"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("store.events_verbose = true"), "{detail}");
 }
 
 #[actix_web::test]

@@ -352,6 +352,9 @@ async fn the_deadline_ends_what_waits_and_what_is_open_each_with_its_cause() {
                 .count()
         };
         assert_eq!(held("held") + held("not_sent"), 30);
+        let never = causes.iter().filter(|t| t.result.opened_at.is_none());
+        let never = never.count();
+        assert!((1..30).contains(&never), "{never} were never released");
     })
     .await;
 }
@@ -544,5 +547,29 @@ async fn a_dry_run_tells_whom_it_would_reach_and_how_long_it_takes() {
 
     assert_eq!((run.targets, run.reachable), (50, 40));
     assert_eq!(run.takes, Duration::from_secs(25 + 60));
+    assert_eq!((run.in_time, run.too_late()), (50, 0));
     assert_eq!(world.report(&id).await.counts.waiting, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_counts_whom_the_deadline_cuts_off() {
+    let world = World::new(100).await;
+    let mut held = definition(Selection::All, Goal::CheckIn);
+    held.pace.per_second = Some(1.0);
+    held.waves = vec![wave("20%", 600, ""), wave("50%", 7_200, "")];
+    let id = world.draft(held.clone(), 0).await;
+
+    let run = world.campaigns.dry_run(&world.tenant, &id).await.unwrap();
+    assert_eq!(run.takes, Duration::from_secs(100 + 600 + 7_200));
+    assert_eq!((run.in_time, run.too_late()), (50, 50));
+    assert_eq!((run.reachable, run.reachable_in_time()), (100, 50));
+
+    held.waves.clear();
+    held.until = reveille::domain::campaign::Until::ExpiresIn(Duration::from_secs(200));
+    held.pace.open_sessions_max = Some(10);
+    let id = world.draft(held, 0).await;
+    let run = world.campaigns.dry_run(&world.tenant, &id).await.unwrap();
+    assert_eq!(run.takes, Duration::from_secs(9 * 70 + 10));
+    assert_eq!(run.takes_at_best, Duration::from_secs(100));
+    assert_eq!((run.in_time, run.too_late()), (30, 70));
 }

@@ -144,7 +144,7 @@ async fn a_console_sets_the_pace_and_may_ask_for_time() {
     assert!(waiting > 190, "{waiting}");
     sleep(LOOKS).await;
     assert_eq!(console.count("waiting").await, waiting);
-    check_in(&rig, "1s").await;
+    check_in(&rig, "0s").await;
     console
         .reach("it is finished", async || {
             console.campaign().await["state"] == "finished"

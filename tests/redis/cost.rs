@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reveille::{
     domain::{
         ask::{Ask, Class, Goal, Phase, Source},
-        channel::{Channel, ChannelState, Generation},
+        channel::{Channel, ChannelState, EarlierUri, Generation},
         id::DeviceKey,
         queue::{Lane, place},
         record::{DeviceRecord, Push, Revision, codec::encode},
@@ -55,6 +55,11 @@ fn record(number: usize, open: bool) -> DeviceRecord {
         state: ChannelState::Live,
         first_seen: now,
         last_seen: now,
+        // Devices renew their channel every 15 days, so nearly all have had another.
+        earlier: Some(EarlierUri {
+            fingerprint: 0x5f3a_9b2c,
+            first_seen: 1_760_000_000,
+        }),
     };
     DeviceRecord {
         channel: Some(channel),

@@ -209,6 +209,7 @@ pub fn close_waiting(
             opened_at: step.now,
             closed_at: step.now,
         },
+        released: false,
         wave: 0,
         attempts: 0,
         accepted_at: None,

@@ -102,7 +102,7 @@ pub struct TargetResult {
     pub cause: Option<String>,
     /// POSTs that WNS answered.
     pub attempts: u32,
-    /// When it was released.
+    /// When it was released; none if it never was.
     pub opened_at: Option<Timestamp>,
     /// When it ended.
     pub closed_at: Option<Timestamp>,
@@ -160,7 +160,8 @@ impl TargetResult {
         let result = Self {
             cause,
             attempts: attempts.parse().map_err(|_| DamagedResult)?,
-            opened_at: time(opened)?,
+            // Lines of before have their end where they should have no release.
+            opened_at: time(opened)?.filter(|_| opened != closed),
             closed_at: time(closed)?,
             accepted_at: time(accepted)?,
             checked_in_at: time(checked_in)?,
@@ -176,9 +177,6 @@ impl TargetResult {
     #[must_use]
     pub fn check_in_delay(&self) -> Option<SignedDuration> {
         let pushed = self.accepted_at.or(self.opened_at)?;
-        if self.opened_at == self.closed_at {
-            return None;
-        }
         let delay = self.checked_in_at?.duration_since(pushed);
         Some(delay.max(SignedDuration::ZERO))
     }
@@ -292,5 +290,15 @@ mod tests {
         let (status, result) = TargetResult::parse("expired,no_channel|0|1|2||||||").unwrap();
         assert_eq!(status, TargetStatus::Expired);
         assert_eq!(result.cause.as_deref(), Some("no_channel"));
+    }
+
+    #[test]
+    fn a_target_that_was_never_released_has_no_release_whoever_wrote_its_line() {
+        for line in ["checked_in|0|5|5||3||||", "checked_in|0||5||3||||"] {
+            let (_, result) = TargetResult::parse(line).unwrap();
+            assert_eq!(result.opened_at, None, "{line}");
+            assert_eq!(result.closed_at, Timestamp::from_millisecond(5).ok());
+            assert_eq!(result.check_in_delay(), None);
+        }
     }
 }

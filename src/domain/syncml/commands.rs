@@ -51,26 +51,50 @@ pub struct PushCommands {
     commands: Vec<Command>,
 }
 
+/// The commands that set the PFN, if it is to be set, and ask for channel and status. Numbers count up from `first_cmd_id`.
+/// Enough to tell what a device's answers are about, whatever the provider and the PFN.
+#[must_use]
+pub fn numbered(how: Option<SetPfn>, first_cmd_id: NonZeroU16) -> Vec<Command> {
+    let steps: &[(Verb, PushNode)] = match how {
+        Some(SetPfn::FirstTime) => &[(Verb::Add, PushNode::Push), (Verb::Add, PushNode::Pfn)],
+        Some(SetPfn::Again) => &[(Verb::Replace, PushNode::Pfn)],
+        Some(SetPfn::Recovery) => &[
+            (Verb::Delete, PushNode::Push),
+            (Verb::Add, PushNode::Push),
+            (Verb::Add, PushNode::Pfn),
+        ],
+        None => &[],
+    };
+    let query = [
+        (Verb::Get, PushNode::ChannelUri),
+        (Verb::Get, PushNode::Status),
+    ];
+    let numbers = u32::from(first_cmd_id.get())..;
+    numbers
+        .zip(steps.iter().copied().chain(query))
+        .map(|(cmd_id, (verb, node))| Command { cmd_id, verb, node })
+        .collect()
+}
+
 impl PushCommands {
     /// Sets the PFN, then asks for channel and status. Numbers count up from `first_cmd_id`.
     #[must_use]
     pub fn set(provider: &ProviderId, pfn: &Pfn, how: SetPfn, first_cmd_id: NonZeroU16) -> Self {
-        let steps: &[(Verb, PushNode)] = match how {
-            SetPfn::FirstTime => &[(Verb::Add, PushNode::Push), (Verb::Add, PushNode::Pfn)],
-            SetPfn::Again => &[(Verb::Replace, PushNode::Pfn)],
-            SetPfn::Recovery => &[
-                (Verb::Delete, PushNode::Push),
-                (Verb::Add, PushNode::Push),
-                (Verb::Add, PushNode::Pfn),
-            ],
-        };
-        Self::number(provider, Some(pfn), steps, first_cmd_id)
+        Self {
+            provider: provider.clone(),
+            pfn: Some(pfn.clone()),
+            commands: numbered(Some(how), first_cmd_id),
+        }
     }
 
     /// Asks for channel and status: for every session, because a device renews its channel when it likes.
     #[must_use]
     pub fn query(provider: &ProviderId, first_cmd_id: NonZeroU16) -> Self {
-        Self::number(provider, None, &[], first_cmd_id)
+        Self {
+            provider: provider.clone(),
+            pfn: None,
+            commands: numbered(None, first_cmd_id),
+        }
     }
 
     /// The commands in order.
@@ -91,28 +115,6 @@ impl PushCommands {
         PushTarget {
             provider: self.provider.clone(),
             node: command.node,
-        }
-    }
-
-    fn number(
-        provider: &ProviderId,
-        pfn: Option<&Pfn>,
-        steps: &[(Verb, PushNode)],
-        first_cmd_id: NonZeroU16,
-    ) -> Self {
-        let query = [
-            (Verb::Get, PushNode::ChannelUri),
-            (Verb::Get, PushNode::Status),
-        ];
-        let numbers = u32::from(first_cmd_id.get())..;
-        let commands = numbers
-            .zip(steps.iter().copied().chain(query))
-            .map(|(cmd_id, (verb, node))| Command { cmd_id, verb, node })
-            .collect();
-        Self {
-            provider: provider.clone(),
-            pfn: pfn.cloned(),
-            commands,
         }
     }
 

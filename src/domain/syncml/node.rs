@@ -31,6 +31,19 @@ pub enum PushNode {
     Status,
 }
 
+impl PushNode {
+    /// Stable text for answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Pfn => "pfn",
+            Self::ChannelUri => "channel_uri",
+            Self::Status => "status",
+        }
+    }
+}
+
 /// A node of the push settings of one provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushTarget {

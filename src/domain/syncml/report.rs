@@ -9,7 +9,7 @@ use std::fmt;
 
 pub use super::xml::{SYNCML_BYTES_MAX, SYNCML_DEPTH_MAX, SyncMlError};
 use super::{
-    commands::{PushCommands, SetPfn, Verb},
+    commands::{Command, SetPfn, Verb},
     node::{ProviderId, PushNode},
     status::PushStatus,
 };
@@ -85,23 +85,45 @@ impl SyncMlReport {
 
     /// How to set the PFN in the next session; `None` if asking for channel and status is enough.
     ///
-    /// `sent` are the commands that this message answers. Without them an answer that names no node may be about something
-    /// else: then only a failed `Replace` counts, and only if the device does not report a working channel.
+    /// `sent` are the commands that this message answers: see [`numbered`](super::commands::numbered). Without them an answer that names no node may be about something
+    /// else: then a failed `Replace` counts only if the device does not report a working channel, and a node that is not found
+    /// only if the message says nothing else about push. A PFN that was set in this session is given until the next one to
+    /// work.
     #[must_use]
-    pub fn next_step(&self, sent: Option<&PushCommands>) -> Option<SetPfn> {
-        let advice: Vec<SetPfn> = self
-            .answers
-            .iter()
-            .filter_map(|answer| self.advice(answer, sent))
-            .collect();
+    pub fn next_step(&self, sent: Option<&[Command]>) -> Option<SetPfn> {
+        let answers = self.answers_to(sent);
+        let advice = |a: &Answer| match a.node {
+            Some(node) => advice(a, node),
+            None => sent.is_none().then(|| self.guess(a)).flatten(),
+        };
+        let advice: Vec<SetPfn> = answers.iter().filter_map(advice).collect();
         for step in [SetPfn::Recovery, SetPfn::FirstTime, SetPfn::Again] {
             if advice.contains(&step) {
                 return Some(step);
             }
         }
-        self.push_status
-            .filter(|status| status.wants_pfn_again())
-            .map(|_| SetPfn::Again)
+        let cured_by_pfn = self.push_status.is_some_and(PushStatus::wants_pfn_again);
+        (cured_by_pfn && !self.has_set_pfn(sent)).then_some(SetPfn::Again)
+    }
+
+    /// The answers, with the nodes that they are known to be about from the commands that were sent.
+    #[must_use]
+    pub fn answers_to(&self, sent: Option<&[Command]>) -> Vec<Answer> {
+        let answers = self.answers.iter().map(|answer| Answer {
+            node: answer.node.or_else(|| node_of(answer, sent?)),
+            ..*answer
+        });
+        answers.collect()
+    }
+
+    /// True if the device has taken a PFN in this session, as far as the answers say what they are about.
+    #[must_use]
+    pub fn has_set_pfn(&self, sent: Option<&[Command]>) -> bool {
+        let sets = |a: &Answer| matches!((a.verb, a.code), (Verb::Add | Verb::Replace, 200..=299));
+        let answers = self.answers_to(sent);
+        answers
+            .iter()
+            .any(|a| a.node == Some(PushNode::Pfn) && sets(a))
     }
 
     /// True if the device reports a channel and no trouble with it.
@@ -111,39 +133,64 @@ impl SyncMlReport {
         matches!(self.channel, ChannelFinding::Uri(_)) && !trouble
     }
 
-    fn advice(&self, answer: &Answer, sent: Option<&PushCommands>) -> Option<SetPfn> {
-        let node = answer.node.or_else(|| node_of(answer, sent?));
-        let Some(node) = node else {
-            let suspicious =
-                sent.is_none() && answer.verb == Verb::Replace && answer.code == COMMAND_FAILED;
-            return (suspicious && !self.has_channel()).then_some(SetPfn::Recovery);
-        };
+    /// What an answer that may be about anything comes to.
+    fn guess(&self, answer: &Answer) -> Option<SetPfn> {
         match (answer.verb, answer.code) {
-            (_, 200..=299) => None,
-            // "Push doesn't support replace, so we have to delete old and add new" (field observation, for 500; 405 is the
-            // code that OMA DM has for it).
-            (Verb::Replace, COMMAND_FAILED | NOT_ALLOWED) => Some(SetPfn::Recovery),
-            (Verb::Replace | Verb::Get, NOT_FOUND) => Some(SetPfn::FirstTime),
-            // The node may hold another PFN.
-            (Verb::Add, ALREADY_EXISTS) => (node == PushNode::Pfn).then_some(SetPfn::Again),
-            (Verb::Add, _) => Some(SetPfn::FirstTime),
-            (Verb::Replace | Verb::Get | Verb::Delete, _) => None,
+            (Verb::Replace, COMMAND_FAILED) => (!self.has_channel()).then_some(SetPfn::Recovery),
+            (Verb::Replace | Verb::Get, NOT_FOUND) => {
+                (!self.speaks_of_push()).then_some(SetPfn::FirstTime)
+            }
+            (Verb::Add | Verb::Replace | Verb::Get | Verb::Delete, _) => None,
         }
+    }
+
+    /// True if a node under the Push node is there, since its value was reported.
+    fn speaks_of_push(&self) -> bool {
+        let channel = self.channel != ChannelFinding::NotReported;
+        channel || self.push_status.is_some() || self.pfn.is_some()
+    }
+}
+
+/// What an answer about `node` comes to.
+fn advice(answer: &Answer, node: PushNode) -> Option<SetPfn> {
+    match (answer.verb, answer.code) {
+        (_, 200..=299) => None,
+        // "Push doesn't support replace, so we have to delete old and add new" (field observation, for 500; 405 is the
+        // code that OMA DM has for it).
+        (Verb::Replace, COMMAND_FAILED | NOT_ALLOWED) => Some(SetPfn::Recovery),
+        (Verb::Replace | Verb::Get, NOT_FOUND) => Some(SetPfn::FirstTime),
+        // The node may hold another PFN.
+        (Verb::Add, ALREADY_EXISTS) => (node == PushNode::Pfn).then_some(SetPfn::Again),
+        (Verb::Add, _) => Some(SetPfn::FirstTime),
+        (Verb::Replace | Verb::Get | Verb::Delete, _) => None,
     }
 }
 
 impl Answer {
-    /// What the code says, for the codes that a server meets here.
+    /// What the code says, for the codes that a server meets here. Of an answer that names no node it says no more than it
+    /// could mean.
     #[must_use]
     pub const fn meaning(&self) -> &'static str {
+        let named = self.node.is_some();
         match (self.verb, self.code) {
             (_, 200..=299) => "done",
-            (Verb::Add, ALREADY_EXISTS) => "the node is there already, which is fine",
-            (Verb::Replace, COMMAND_FAILED | NOT_ALLOWED) => {
+            (Verb::Add, ALREADY_EXISTS) => match self.node {
+                Some(PushNode::Pfn) => "there is a PFN already: replace it, it may be another one",
+                Some(PushNode::Push | PushNode::ChannelUri | PushNode::Status) | None => {
+                    "the node is there already, which is fine"
+                }
+            },
+            (Verb::Replace, COMMAND_FAILED | NOT_ALLOWED) if named => {
                 "the device does not replace this node: delete the Push node and add it anew"
             }
-            (Verb::Replace | Verb::Get, NOT_FOUND) => {
+            (Verb::Replace, COMMAND_FAILED | NOT_ALLOWED) => {
+                "the command failed; if it set the PFN, delete the Push node and add it anew"
+            }
+            (Verb::Replace | Verb::Get, NOT_FOUND) if named => {
                 "the Push node has not been made yet: add it first"
+            }
+            (Verb::Replace | Verb::Get, NOT_FOUND) => {
+                "there is no such node; if it was one of push, the Push node has not been made yet: add it first"
             }
             (Verb::Delete, NOT_FOUND) => "the node was not there, which is fine",
             (Verb::Add | Verb::Replace | Verb::Delete | Verb::Get, _) => {
@@ -167,9 +214,8 @@ impl fmt::Debug for Answer {
 }
 
 /// Finds the node of an answer among the commands that were sent.
-fn node_of(answer: &Answer, sent: &PushCommands) -> Option<PushNode> {
-    sent.commands()
-        .iter()
+fn node_of(answer: &Answer, sent: &[Command]) -> Option<PushNode> {
+    sent.iter()
         .find(|command| command.cmd_id == answer.cmd_ref && command.verb == answer.verb)
         .map(|command| command.node)
 }

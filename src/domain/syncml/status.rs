@@ -95,7 +95,7 @@ impl PushStatus {
                 "check that the device reaches login.live.com and that its clock is right"
             }
             Self::NoChannelUri => {
-                "ask again in the next session; if it stays, set the PFN again and check that the device reaches *.wns.windows.com on port 443"
+                "set the PFN again, unless this session has just done so: registration takes a moment; if it stays, check that the device reaches *.wns.windows.com on port 443"
             }
             Self::ChannelUriExpired => "set the PFN again, so that the device registers anew",
             Self::RevocationFailed => {
@@ -103,26 +103,26 @@ impl PushStatus {
             }
             Self::NoSession => "nothing to mend: push again when the device has power and network",
             Self::Unknown => {
-                "check the edition (Pro, Enterprise, Education, SE, IoT Enterprise) and the service dmwappushservice, then set the PFN again"
+                "check the edition (Pro, Enterprise, Education, SE, IoT Enterprise) and the service dmwappushservice, and set the PFN again"
             }
-            Self::Other(_) => "ask again in the next session; if it stays, set the PFN again",
+            Self::Other(_) => "set the PFN again, unless this session has just done so",
         }
     }
 
-    /// True if setting the PFN again makes the device register anew, which is the only way to a new channel.
+    /// True if the cure has the PFN set again, so that the device registers anew: the only way to a new channel.
     #[must_use]
     pub const fn wants_pfn_again(self) -> bool {
         match self {
             Self::InvalidPfn
             | Self::RegistrationFailed
             | Self::NoChannelUri
-            | Self::ChannelUriExpired => true,
+            | Self::ChannelUriExpired
+            | Self::Unknown
+            | Self::Other(_) => true,
             Self::Success
             | Self::DeviceAuthentication
             | Self::RevocationFailed
-            | Self::NoSession
-            | Self::Unknown
-            | Self::Other(_) => false,
+            | Self::NoSession => false,
         }
     }
 }
@@ -138,6 +138,9 @@ mod tests {
             let status = PushStatus::from_code(code);
             assert_eq!(status.code(), code);
             assert_eq!(status.cure().is_empty(), code == 0);
+            let again = ["set the PFN again", "set it again"];
+            let again = again.iter().any(|words| status.cure().contains(words));
+            assert_eq!(status.wants_pfn_again(), again, "{code}");
             seen.insert(status.meaning());
         }
         assert_eq!(seen.len(), 10);

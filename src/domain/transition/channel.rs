@@ -24,7 +24,8 @@ pub enum Registered {
 /// Takes up the URI that the device reported.
 ///
 /// A new URI revives a device and lets a blocked or silenced push go out now; an awaiting push keeps its timer, since the
-/// device is awake and reporting. The same URI does not extend the channel's life; if it is dead, it earns one trial a day.
+/// device is awake and reporting. The same URI does not extend the channel's life, nor does the one before it that comes back;
+/// if the current one is dead, it earns one trial a day.
 pub fn register(
     step: &Step<'_>,
     record: &mut DeviceRecord,
@@ -46,9 +47,11 @@ pub fn register(
             ChannelState::Silent { .. } | ChannelState::Suspect { .. } | ChannelState::Dead { .. },
         ) => true,
     };
-    let generation = record.generation().next();
     let host = uri.host().to_owned();
-    record.channel = Some(Channel::new(uri, generation, step.now));
+    record.channel = Some(match &record.channel {
+        Some(replaced) => replaced.succeeded_by(uri, step.now),
+        None => Channel::new(uri, record.generation().next(), step.now),
+    });
     if hindered {
         due_now(step, record);
     }

@@ -46,6 +46,7 @@ pub fn credit_late(
                 opened_at: ask.opened_at,
                 closed_at: closed.closed_at,
             },
+            released: true,
             wave: ask.wave,
             attempts: closed.attempts.saturating_sub(ask.attempts_before),
             // The reply came after the session: the notification is older than both.

@@ -8,7 +8,7 @@
 use std::{fmt, sync::Arc};
 
 use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use url::{Position, Url};
 
 /// Longest URI in bytes. The longest seen is about 500; Microsoft gives no limit.
@@ -191,6 +191,14 @@ impl ChannelUri {
     #[must_use]
     pub fn is_web_push(&self) -> bool {
         split(&self.0).is_ok_and(|authority| authority.tail.starts_with("/w/"))
+    }
+
+    /// SHA-256 cut to 4 bytes: tells the few URIs of one device apart, and stands in the store beside the URI itself. Unkeyed,
+    /// so it is never shown; that is what [`ChannelUri::hash`] is for.
+    #[must_use]
+    pub fn fingerprint(&self) -> u32 {
+        let digest: [u8; 32] = Sha256::digest(self.0.as_bytes()).into();
+        u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
     }
 
     /// HMAC-SHA256 under the broker's own `key` (any length), cut to 8 bytes.

@@ -1,13 +1,13 @@
 //! What a campaign has come to: totals, percentiles, an estimate of its end, and each target.
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::{CampaignError, Campaigns, batch::ROUND};
 use crate::{
     domain::{
-        campaign::{Campaign, Counts, State, TargetResult, TargetStatus, TargetView, rate},
+        campaign::{
+            Campaign, Counts, State, TargetResult, TargetStatus, TargetView, Timetable, rate,
+        },
         id::{CampaignId, DeviceId, TenantId},
         schedule::later,
     },
@@ -138,19 +138,17 @@ fn released_by(
     if campaign.state != State::Running {
         return None;
     }
-    let gates = campaign.definition.waves.iter();
-    let ahead = gates.skip(usize::from(campaign.wave)).filter(|wave| {
-        let end = wave.size.of(counts.targets);
-        end < counts.targets
-    });
-    let holds: Duration = ahead.map(|wave| wave.gate.hold).sum();
-    let time = releasing(counts.waiting, per_second).saturating_add(holds);
+    let definition = &campaign.definition;
+    let waves = definition.waves.get(usize::from(campaign.wave)..);
+    let timetable = Timetable {
+        per_second,
+        // Devices do check in, and nobody knows how soon: the worst would be far from the truth.
+        open_sessions_max: None,
+        waves: waves.unwrap_or_default(),
+        targets: counts.targets,
+        released: counts.released(),
+    };
+    let time = timetable.until(counts.targets);
     let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
     Some(later(now, time))
-}
-
-/// How long it takes to release `targets`.
-pub(super) fn releasing(targets: u64, per_second: f64) -> Duration {
-    Duration::try_from_secs_f64(targets as f64 / per_second.max(f64::MIN_POSITIVE))
-        .unwrap_or(Duration::MAX)
 }

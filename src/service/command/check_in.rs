@@ -18,6 +18,9 @@ use crate::{
     service::check_ins::Session,
 };
 
+/// Longest time for which a console can ask campaigns to stand still; pausing them is for longer ones.
+const SLOW_DOWN_MAX: Duration = Duration::from_secs(3_600);
+
 /// A session that a device has started.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -33,7 +36,8 @@ pub struct CheckInBody<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<String>)]
     pub channel_uri: Option<Text<'a>>,
-    /// The console is overrun: campaigns of the tenant release nothing for so long, such as `60s`; at most `1h`.
+    /// The console is overrun: campaigns of the tenant release nothing for so long, such as `60s`; at most `1h`. The longest
+    /// that runs counts; `0s` takes all of them back.
     #[serde(borrow)]
     #[schema(value_type = Option<String>)]
     pub slow_down: Option<Text<'a>>,
@@ -65,6 +69,9 @@ impl CheckInBody<'_> {
         let slow_down = slow_down
             .transpose()
             .map_err(|error| Wrong::new("slow_down", error))?;
+        if slow_down.is_some_and(|time| time > SLOW_DOWN_MAX) {
+            return Err(Wrong::new("slow_down", "slow_down is from 0s to 1h"));
+        }
         let at = self.at.map(|time| time.0);
         let session = Session { at, uri };
         Ok((device, Report { session, slow_down }))

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
 use super::{ClosedAsk, ClosedPush, DeviceRecord, LastAttempt, Push, VERSION, goal_text};
 use crate::domain::{
     ask::{Ask, CancelCause, Class, CloseReason, ExpiryCause, Goal, Phase, Source},
-    channel::{Channel, ChannelState, Generation, Trial},
+    channel::{Channel, ChannelState, EarlierUri, Generation, Trial},
     id::CampaignId,
     trace_context::TraceContext,
     wns::{channel_uri::ChannelUri, reply::ChannelRefusal},
@@ -131,6 +132,19 @@ impl<'a> Fields<'a> {
             .map_err(|_| self.damaged())
     }
 
+    fn earlier_uri(&mut self) -> Result<Option<EarlierUri>, DamagedRecord> {
+        let Some(text) = self.rest.next() else {
+            return Ok(None);
+        };
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+        let bytes = bytes.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+        let both = u64::from_be_bytes(bytes.ok_or_else(|| self.damaged())?);
+        Ok(Some(EarlierUri {
+            fingerprint: (both >> 32) as u32,
+            first_seen: (both & u64::from(u32::MAX)) as u32,
+        }))
+    }
+
     fn trace(&mut self) -> Result<Option<TraceContext>, DamagedRecord> {
         let text = self.rest.next();
         let read = text.map(|text| TraceContext::parse(text).ok_or_else(|| self.damaged()));
@@ -161,6 +175,7 @@ fn read_channel(line: &str) -> Result<Channel, DamagedRecord> {
         state,
         first_seen,
         last_seen,
+        earlier: f.earlier_uri()?,
     })
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::{record::DeviceRecord, trace_context::TraceContext};
+use crate::domain::{channel::EarlierUri, record::DeviceRecord, trace_context::TraceContext};
 
 /// As brokers wrote it that knew nothing of traces.
 const PLAIN: &str = "1|\np|1760000000000|0|0|0|1760000000000\nk|d|normal|a|1760000000000|1760086400000|w|0|0|0|renew";
@@ -33,5 +33,33 @@ fn a_trace_that_is_none_is_damage() {
             Err(DamagedRecord { part: "ask" }),
             "{wrong}"
         );
+    }
+}
+
+/// As brokers wrote it that remembered no earlier URI.
+const CHANNEL: &str =
+    "1|\nc|7|l|1760000000000|1760000000500|https://db5p.notify.windows.com/?token=AwY%2b";
+
+#[test]
+fn a_channel_without_an_earlier_uri_is_written_as_it_always_was() {
+    let record = decode(CHANNEL.as_bytes()).unwrap();
+    assert_eq!(record.channel.as_ref().unwrap().earlier, None);
+    assert_eq!(encode(&record), CHANNEL);
+}
+
+#[test]
+fn the_earlier_uri_stands_behind_the_current_one_in_twelve_bytes() {
+    let text = format!("{CHANNEL}|AKs_nGjnjIA");
+    let record = decode(text.as_bytes()).unwrap();
+    let earlier = EarlierUri {
+        fingerprint: 0x00ab_3f9c,
+        first_seen: 1_760_005_248,
+    };
+    assert_eq!(record.channel.as_ref().unwrap().earlier, Some(earlier));
+    assert_eq!(encode(&record), text);
+    for wrong in ["", "x", "AKs_nGjnjI", "AKs_nGjnjIAA", "AKs_nGjnjIA="] {
+        let text = format!("{CHANNEL}|{wrong}");
+        let damaged = DamagedRecord { part: "channel" };
+        assert_eq!(decode(text.as_bytes()), Err(damaged), "{wrong}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
 use super::{ClosedPush, DeviceRecord, LastAttempt, Push, VERSION, goal_text};
@@ -109,6 +110,10 @@ fn write_channel(out: &mut String, channel: &Channel) {
     time_field(out, channel.first_seen);
     time_field(out, channel.last_seen);
     field(out, channel.uri.expose());
+    if let Some(earlier) = channel.earlier {
+        let both = u64::from(earlier.fingerprint) << 32 | u64::from(earlier.first_seen);
+        field(out, &URL_SAFE_NO_PAD.encode(both.to_be_bytes()));
+    }
 }
 
 fn write_attempt(out: &mut String, attempt: &LastAttempt) {

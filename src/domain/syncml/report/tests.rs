@@ -3,7 +3,7 @@ use std::num::NonZeroU16;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::identity::Pfn;
+use crate::domain::syncml::commands::numbered;
 
 const URI: &str = "https://wns2-pn1p.notify.windows.com/?token=AwYAAAD%2b%3d";
 const ROOT: &str = "./Device/Vendor/MSFT/DMClient/Provider/MyMDM/Push";
@@ -43,14 +43,8 @@ fn uri(text: &str) -> ChannelFinding {
     ChannelFinding::Uri(ChannelUri::parse(text, &HostPolicy::default()).unwrap())
 }
 
-fn sent(how: SetPfn) -> PushCommands {
-    let pfn = Pfn::parse("52314publisher.testwns_t6e9vsyjkrw9w").unwrap();
-    PushCommands::set(
-        &ProviderId::new("MyMDM").unwrap(),
-        &pfn,
-        how,
-        NonZeroU16::new(2).unwrap(),
-    )
+fn sent(how: SetPfn) -> Vec<Command> {
+    numbered(Some(how), NonZeroU16::new(2).unwrap())
 }
 
 #[test]
@@ -265,7 +259,10 @@ fn an_answer_that_names_its_node_needs_no_memory_of_what_was_sent() {
             Some(SetPfn::FirstTime),
         ),
         ("Replace", 500, "./Vendor/MSFT/Policy/Config/Browser", None),
-        ("Get", 404, "", None),
+        ("Get", 404, "", Some(SetPfn::FirstTime)),
+        ("Replace", 404, "", Some(SetPfn::FirstTime)),
+        ("Delete", 404, "", None),
+        ("Replace", 405, "", None),
     ] {
         assert_eq!(
             message(&answer(verb, 2, code, target)).next_step(None),
@@ -287,12 +284,64 @@ fn an_unnamed_failed_replace_counts_only_without_a_working_channel() {
 }
 
 #[test]
-fn a_status_that_only_a_new_registration_cures_sets_the_pfn_again() {
+fn an_unnamed_answer_that_finds_no_node_is_about_another_one_if_push_is_there() {
+    let missing = answer("Get", 3, 404, "");
+    for there in [
+        results("ChannelURI", "<Data></Data>"),
+        results("Status", "<Data>0</Data>"),
+        results("PFN", "<Data>a.b_c</Data>"),
+    ] {
+        let report = message(&format!("{missing}{there}"));
+        assert_eq!(report.next_step(None), None, "{there}");
+    }
+}
+
+#[test]
+fn an_answer_says_no_more_than_is_known_of_its_node() {
+    let report = message(&answer("Get", 3, 404, ""));
+    let meaning = report.answers[0].meaning();
+    assert!(meaning.contains("if it was one of push"), "{meaning}");
+    let [known] = report.answers_to(Some(&sent(SetPfn::Again)))[..] else {
+        panic!("one answer");
+    };
+    assert_eq!(known.node, Some(PushNode::ChannelUri));
+    assert!(
+        known
+            .meaning()
+            .starts_with("the Push node has not been made")
+    );
+}
+
+#[test]
+fn a_status_that_a_new_registration_cures_sets_the_pfn_again() {
     for code in 0..=9 {
         let report = message(&results("Status", &format!("<Data>{code}</Data>")));
-        let again = matches!(code, 1 | 3 | 4 | 5).then_some(SetPfn::Again);
+        let again = matches!(code, 1 | 3 | 4 | 5 | 8 | 9).then_some(SetPfn::Again);
         assert_eq!(report.next_step(None), again, "{code}");
     }
+}
+
+#[test]
+fn a_pfn_that_was_just_set_is_given_until_the_next_session() {
+    let status = results("Status", "<Data>4</Data>");
+    let named = answer("Replace", 2, 200, &format!("{ROOT}/PFN"));
+    assert_eq!(message(&format!("{named}{status}")).next_step(None), None);
+
+    let unnamed = message(&format!("{}{status}", answer("Replace", 2, 200, "")));
+    let steps = [
+        (Some(sent(SetPfn::Again)), None),
+        // Command 2 added the node, 3 the PFN, of which there is no answer.
+        (Some(sent(SetPfn::FirstTime)), Some(SetPfn::Again)),
+        (None, Some(SetPfn::Again)),
+    ];
+    for (sent, next) in steps {
+        assert_eq!(unnamed.next_step(sent.as_deref()), next, "{sent:?}");
+    }
+    let query = numbered(None, NonZeroU16::MIN);
+    assert_eq!(
+        message(&status).next_step(Some(&query)),
+        Some(SetPfn::Again)
+    );
 }
 
 #[test]

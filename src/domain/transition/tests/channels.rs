@@ -141,3 +141,28 @@ fn silences_double_and_the_word_of_wns_wins() {
     );
     assert_eq!(silence(Some(Duration::from_secs(77))), 77);
 }
+
+#[test]
+fn a_uri_that_comes_back_gets_no_second_life() {
+    let mut b = Bench::with_channel();
+    let channel = |b: &Bench| b.record.channel.clone().unwrap();
+    let ten_days = DAY * 10;
+    b.now = at(0) + ten_days;
+    b.register(2);
+    assert_eq!(channel(&b).first_seen, b.now);
+
+    // The record goes through the store between the reports.
+    b.record = codec::decode(codec::encode(&b.record).as_bytes()).unwrap();
+    b.now = at(0) + ten_days * 2;
+    assert_eq!(b.register(1), Registered::New);
+    assert_eq!(channel(&b).first_seen, at(0));
+    assert_eq!(channel(&b).last_seen, b.now);
+    assert_eq!(channel(&b).state, ChannelState::Live);
+    assert_eq!(channel(&b).generation.0, 3);
+
+    b.now = at(0) + ten_days * 3;
+    b.register(2);
+    assert_eq!(channel(&b).first_seen, at(0) + ten_days);
+    b.register(3);
+    assert_eq!(channel(&b).first_seen, b.now);
+}
