@@ -142,7 +142,7 @@ impl Broker {
         let listeners = Listeners::bind(&config)?;
         let tenants = &config.streams.tenants;
         let opened = stores::open(&config.store, tenants, &clock, &telemetry).await?;
-        let (store, streams) = (opened.store, opened.streams);
+        let stores::Opened { store, streams } = opened.measured(&telemetry);
         if let Some(source) = unfinished(&*store).await? {
             return Err(StartError::HalfCopy(source));
         }

@@ -30,9 +30,7 @@ use crate::{
         queues::{Ready, Wake},
     },
     service::campaign::{Standing, standing},
-    telemetry::{
-        ActorMetrics, CampaignPhase, Horizon, PushState, StoreOperation, TargetPhase, TenantSample,
-    },
+    telemetry::{ActorMetrics, CampaignPhase, Horizon, PushState, TargetPhase, TenantSample},
 };
 
 /// Messages that may wait; it has none.
@@ -77,7 +75,7 @@ async fn watch(sampler: Sampler) {
         if news.came() || now >= next {
             next = now + INTERVAL_QUIET;
             if let Err(error) = sample_all(broker, &mut campaigns).await {
-                broker.failed(StoreOperation::Query, &error);
+                broker.unreadable(&error);
                 next = now;
             }
         }

@@ -137,11 +137,11 @@ metrics! {
         campaigns: IntGauge = "reveille_campaigns", [TENANT, CAMPAIGN_STATE];
         /// Targets of the running and paused campaigns together, by state.
         campaign_targets: IntGauge = "reveille_campaign_targets", [TENANT, TARGET_STATE];
-        /// Time for a call to the store.
+        /// Time for a call to the store, whether it succeeded or not. Waiting for news is no call.
         store_duration: Histogram = "reveille_store_operation_duration_seconds", [OPERATION], STORE_SECONDS;
         /// Calls to the store that failed.
         store_errors: IntCounter = "reveille_store_errors_total", [OPERATION, FAULT];
-        /// Changes that were committed together.
+        /// Changes in one commit.
         store_batch: Histogram = "reveille_store_commit_batch_items", [], BATCH_ITEMS;
         /// Notifications that a dispatcher may still put on the wire.
         permits_available: IntGauge = "reveille_dispatcher_permits_available", [DISPATCHER];

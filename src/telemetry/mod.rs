@@ -26,7 +26,9 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{TextEncoder, core::Collector, process_collector::ProcessCollector};
+use prometheus::{
+    Histogram, IntCounter, TextEncoder, core::Collector, process_collector::ProcessCollector,
+};
 use tokio::time::Instant;
 
 use crate::domain::{
@@ -64,6 +66,11 @@ struct Inner {
     families: Families,
     process: ProcessCollector,
     apps: RwLock<HashMap<AppId, Arc<AppMetrics>>>,
+    /// By operation.
+    store_durations: [Histogram; StoreOperation::ALL.len()],
+    store_batch: Histogram,
+    /// By type.
+    feed_events: [IntCounter; EventKind::ALL.len()],
     tenants: RwLock<HashMap<TenantId, Arc<TenantMetrics>>>,
     actors: Mutex<Vec<Weak<ActorMetrics>>>,
     failures: FailureLog,
@@ -86,20 +93,26 @@ impl Telemetry {
             .set(1);
         families.panics.with(&[]);
         families.http_in_flight.with(&[]);
-        for fault in StoreFault::ALL {
-            families
-                .store_errors
-                .with(&[StoreOperation::Commit.as_str(), fault.as_str()]);
+        for operation in StoreOperation::ALL {
+            for fault in StoreFault::ALL {
+                let labels = [operation.as_str(), fault.as_str()];
+                families.store_errors.with(&labels);
+            }
         }
         for result in ExportResult::ALL {
             families.trace_exports.with(&[result.as_str()]);
         }
-        for kind in EventKind::ALL {
-            families.feed_events.with(&[kind.as_str()]);
-        }
+        let duration = |at: usize| {
+            families
+                .store_duration
+                .with(&[StoreOperation::ALL[at].as_str()])
+        };
         Self(Arc::new(Inner {
             families,
             process: ProcessCollector::for_self(),
+            store_durations: std::array::from_fn(duration),
+            store_batch: families.store_batch.with(&[]),
+            feed_events: EventKind::ALL.map(|kind| families.feed_events.with(&[kind.as_str()])),
             apps: RwLock::default(),
             tenants: RwLock::default(),
             actors: Mutex::default(),

@@ -20,7 +20,6 @@ use crate::{
         error::StoreError,
         queues::{Claimed, Want},
     },
-    telemetry::StoreOperation,
 };
 
 /// How far ahead of an app's pace its pushes are claimed, in seconds.
@@ -160,20 +159,12 @@ async fn run(turn: Turn, parts: Vec<Part>, granted: OwnedSemaphorePermit) {
     let asked = Instant::now();
     match desk.broker.store.claim(&wants).await {
         Ok(claimed) => {
-            desk.broker
-                .telemetry
-                .store_answered(StoreOperation::Claim, asked.elapsed());
             desk.store_well();
             note_found(desk, parts, &claimed);
             take(desk, claimed, asked, granted);
         }
-        Err(error) => fail(desk, &error),
+        Err(error) => desk.store_ill(&error),
     }
-}
-
-fn fail(desk: &Desk, error: &StoreError) {
-    desk.broker.failed(StoreOperation::Claim, error);
-    desk.store_ill(error);
 }
 
 fn note_found(desk: &Desk, parts: Vec<Part>, claimed: &[Claimed]) {
@@ -224,7 +215,7 @@ fn take(desk: &Rc<Desk>, claimed: Vec<Claimed>, asked: Instant, mut granted: Own
             Sorted::Commit(claim, job) => desk.settle(claim, job),
             Sorted::Damaged(error) => {
                 let detail = format!("device {device}: {error}");
-                broker.failed(StoreOperation::Claim, &StoreError::Damaged { detail });
+                broker.unreadable(&StoreError::Damaged { detail });
             }
         }
     }
