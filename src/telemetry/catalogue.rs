@@ -113,13 +113,19 @@ metrics! {
         token_expiry: IntGauge = "reveille_token_expiry_timestamp_seconds", [APP];
         /// Requests for an access token, by how they ended.
         token_refreshes: IntCounter = "reveille_token_refreshes_total", [APP, TOKEN_RESULT];
+        /// Pushes of the app's tenants whose time has come and that nobody has taken yet.
+        app_pushes_due: IntGauge = "reveille_app_pushes_due", [APP];
+        /// Pushes put off because the breaker of their channel's host is open. They count as scheduled, and not by the age of the
+        /// oldest due push, until the host is tried again.
+        pushes_put_off: IntCounter = "reveille_pushes_put_off_total", [APP];
         /// When the app's secret expires, as configured; 0 if that is not known.
         secret_expiry: IntGauge = "reveille_secret_expiry_timestamp_seconds", [APP];
         /// Open pushes, by the most urgent ask.
         pushes_open: IntGauge = "reveille_pushes_open", [TENANT, PRIORITY];
-        /// Open pushes, by what they wait for.
+        /// Open pushes, by what they wait for. Those that are leased are what this broker holds: add them up over brokers; the
+        /// others are the same on all brokers.
         pushes: IntGauge = "reveille_pushes", [TENANT, PUSH_STATE];
-        /// For how long the oldest due push has been due; 0 if none is.
+        /// For how long the oldest due push has been due; 0 if none is. What only a host's breaker puts off is not due.
         push_oldest_due: Gauge = "reveille_push_oldest_due_seconds", [TENANT];
         /// Asks that have ended, by reason.
         asks_closed: IntCounter = "reveille_asks_closed_total", [TENANT, CLOSE_REASON];

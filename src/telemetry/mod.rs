@@ -38,7 +38,7 @@ use crate::domain::{
 
 use self::{catalogue::Families, recent::RecentFailures, traces::Traces};
 pub use self::{
-    events::{AttemptFinished, InFlight, RequestInFlight, TenantSample, WebhookLag},
+    events::{AttemptFinished, InFlight, Leased, RequestInFlight, TenantSample, WebhookLag},
     failure_log::{FailureLog, Summary, Verdict},
     handles::{ActorMetrics, AppMetrics, TenantMetrics},
     labels::{
