@@ -35,8 +35,14 @@ const BATCH_ITEMS: &[f64] = &[
 
 const APP: Label = bounded("app", "an app id of the configuration");
 const TENANT: Label = bounded("tenant", "a tenant id");
-const ROUTE: Label = bounded("route", "a path of the API, without ids");
-const METHOD: Label = bounded("method", "an HTTP method");
+const ROUTE: Label = bounded(
+    "route",
+    "a path of the API, without ids, or `other` where there is none",
+);
+const METHOD: Label = bounded(
+    "method",
+    "a method of the API, or `other` for one that it does not know",
+);
 const CODE: Label = bounded("code", "an HTTP status code");
 const DISPATCHER: Label = bounded("dispatcher", "a number below that of the dispatchers");
 const VERSION: Label = bounded("version", "the version that runs");
@@ -107,17 +113,17 @@ metrics! {
         app_paused: IntGauge = "reveille_app_paused", [APP, PAUSE_REASON];
         /// Times that the app was paused, for this reason.
         app_pauses: IntCounter = "reveille_app_pauses_total", [APP, PAUSE_REASON];
+        /// Pushes of the app's tenants whose time has come and that nobody has taken yet.
+        app_pushes_due: IntGauge = "reveille_app_pushes_due", [APP];
+        /// Pushes put off because the breaker of their channel's host is open. They count as scheduled, and not by the age of the
+        /// oldest due push, until the host is tried again.
+        pushes_put_off: IntCounter = "reveille_pushes_put_off_total", [APP];
         /// WNS hosts that the app's breaker keeps away from.
         breakers_open: IntGauge = "reveille_breakers_open", [APP];
         /// When the app's access token expires; 0 while there is none.
         token_expiry: IntGauge = "reveille_token_expiry_timestamp_seconds", [APP];
         /// Requests for an access token, by how they ended.
         token_refreshes: IntCounter = "reveille_token_refreshes_total", [APP, TOKEN_RESULT];
-        /// Pushes of the app's tenants whose time has come and that nobody has taken yet.
-        app_pushes_due: IntGauge = "reveille_app_pushes_due", [APP];
-        /// Pushes put off because the breaker of their channel's host is open. They count as scheduled, and not by the age of the
-        /// oldest due push, until the host is tried again.
-        pushes_put_off: IntCounter = "reveille_pushes_put_off_total", [APP];
         /// When the app's secret expires, as configured; 0 if that is not known.
         secret_expiry: IntGauge = "reveille_secret_expiry_timestamp_seconds", [APP];
         /// Open pushes, by the most urgent ask.

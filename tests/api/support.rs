@@ -113,6 +113,7 @@ pub(crate) struct Broker {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) running: Arc<Running>,
     pub(crate) state: Arc<State>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) client: reqwest::Client,
     server: ServerHandle,
 }
@@ -193,6 +194,7 @@ impl Broker {
             running,
             state,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            telemetry,
             server: handle,
         }
     }
