@@ -72,6 +72,24 @@ async fn a_broker_without_its_store_or_with_a_dead_actor_is_not_ready() {
 }
 
 #[actix_web::test]
+async fn an_actor_in_a_restart_loop_is_told_and_does_not_make_the_broker_unready() {
+    let broker = Broker::start().await;
+    {
+        let mut actors = broker.running.actors.lock().unwrap();
+        (actors[0].looping, actors[0].restarts) = (true, 7);
+    }
+    let ready = broker.get("/readyz").await;
+    let parts = ready.body["components"].as_array().unwrap();
+    let actor = parts
+        .iter()
+        .find(|part| part["name"].as_str().unwrap().starts_with("actor/"));
+    let actor = actor.unwrap();
+    assert_eq!((ready.status, &actor["status"]), (200, &"degraded".into()));
+    let detail = serde_json::json!(["it dies again and again", "restarted 7 times"]);
+    assert_eq!(actor["detail"], detail);
+}
+
+#[actix_web::test]
 async fn a_path_or_method_that_there_is_not_is_counted_under_one_name() {
     let broker = Broker::start().await;
     for path in ["/v1/nothing", "/wp-login.php", "/v1/tenants/x/y/z"] {

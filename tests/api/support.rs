@@ -143,6 +143,7 @@ impl Broker {
         let running = Arc::new(Running {
             apps: Mutex::new(HashMap::from([(apps[0].clone(), sending())])),
             actors: Mutex::new(vec![ActorStatus {
+                looping: false,
                 name: "dispatcher/0".to_owned(),
                 running: true,
                 restarts: 0,
@@ -193,8 +194,8 @@ impl Broker {
             clock,
             running,
             state,
-            client: reqwest::Client::builder().no_proxy().build().unwrap(),
             telemetry,
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
             server: handle,
         }
     }

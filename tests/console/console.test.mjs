@@ -172,6 +172,50 @@ test("an app that is stopped says what holds it, and no word is broken", async (
   await page.context().close();
 });
 
+test("trouble ahead and trouble inside is told on top: a wave, hosts away, mass expiry, a restart loop, a budget that burns", async () => {
+  const page = await open();
+  await seen(page, "#connection", "Live");
+  const change = (where, alter) => page.route(where, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: alter(await response.text()) });
+  });
+  await change("**/readyz", (body) => {
+    const ready = JSON.parse(body);
+    Object.assign(ready.components.find((part) => part.name === "actor/janitor"), { status: "degraded", detail: ["it dies again and again", "restarted 7 times"] });
+    return JSON.stringify(ready);
+  });
+  let looks = 0;
+  await change("**/metrics", (body) => {
+    looks += 1;
+    const set = (text, series, value) => {
+      assert.ok(text.includes(`\n${series} `), series);
+      return text.replace(new RegExp(`\n${series.replace(/[{}]/g, "\\$&")} .*`), `\n${series} ${value}`);
+    };
+    const text = set(body, `reveille_channels_expiring{tenant="${TENANT}",within="7d"}`, 150);
+    return set(text, `reveille_attempts_total{app="${TENANT}",outcome="unavailable"}`, looks * 1000);
+  });
+  await change("**/v1/apps", (body) => {
+    const apps = JSON.parse(body);
+    Object.assign(apps.items[0], { state: "held", holds: [{ reason: "wave", since: new Date().toISOString(), until: null }] });
+    apps.items.push({ ...apps.items[0], app: "fabrikam", state: "sending", breaker: "open", holds: [] });
+    return JSON.stringify(apps);
+  });
+  for (const [words, runbook] of [
+    [`${TENANT} is held: a wave of refusals`, "ReveilleAppHeld"],
+    ["The janitor: is in a restart loop: it dies again and again; restarted 7 times.", "ReveilleActorRestartLoop"],
+    [`${TENANT} burns its error budget: `, "ReveilleErrorBudgetBurnFast"],
+    [`150 channels of ${TENANT}: expire within a week`, "ReveilleMassExpiryAhead"],
+    ["Some hosts of WNS do not answer fabrikam", "ReveilleHostBreakerOpen"],
+  ]) {
+    await seen(page, "#problems li", words);
+    const link = page.locator("#problems li", { hasText: words }).locator("a");
+    assert.match(await link.getAttribute("href"), new RegExp(`${runbook}$`));
+  }
+  await page.screenshot({ path: path.join(SHOTS, "trouble.png"), fullPage: true });
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await page.context().close();
+});
+
 test("a store that is away is told with its runbook, and the page comes back with it", async () => {
   const page = await open();
   await seen(page, "#connection", "Live");
