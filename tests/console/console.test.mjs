@@ -286,6 +286,9 @@ test("with keys configured the page asks for one and keeps it in the tab alone",
   await seen(page, "#connection", "Live");
   assert.equal(await focused(page), "main");
   await seen(page, "#apps tbody tr", TENANT);
+  const [saved] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Metrics" }).click()]);
+  assert.equal(saved.suggestedFilename(), "reveille-metrics.txt");
+  assert.match(fs.readFileSync(await saved.path(), "utf8"), /^reveille_build_info\{/m);
   const kept = await page.evaluate(() => ({ session: sessionStorage.length, local: localStorage.length, cookies: document.cookie }));
   assert.deepEqual(kept, { session: 1, local: 0, cookies: "" });
   await page.getByRole("button", { name: "Forget key" }).click();
@@ -295,6 +298,8 @@ test("with keys configured the page asks for one and keeps it in the tab alone",
     await page.getByLabel("Key", { exact: true }).fill(key);
     await page.getByRole("button", { name: "Use key" }).click();
     await seen(page, "#problems li", words);
+    await page.getByRole("link", { name: "Metrics" }).click();
+    await seen(page, "#said", "The metrics were not saved: metrics name all tenants");
     await page.getByRole("button", { name: "Forget key" }).click();
     await page.getByRole("heading", { name: "API key" }).waitFor(SOON);
   }

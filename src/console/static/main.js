@@ -5,7 +5,7 @@ import { showApps } from "./apps.js";
 import { showCampaigns } from "./campaigns.js";
 import { Chart } from "./charts.js";
 import { showDead, tellStory } from "./devices.js";
-import { by, h, say } from "./dom.js";
+import { by, h, say, toast } from "./dom.js";
 import { follow, unfollow } from "./live.js";
 import { parse, rates, Recent, sum } from "./metrics.js";
 import { showFigures, showFleet, showProblems } from "./now.js";
@@ -190,6 +190,20 @@ function tell(device) {
   by("device-title").scrollIntoView({ block: "start" });
 }
 
+/** A link cannot send the key: with one the metrics are fetched, and kept as a file. */
+async function saveMetrics(event) {
+  if (!key.get()) return;
+  event.preventDefault();
+  try {
+    const file = URL.createObjectURL(new Blob([await text("metrics")], { type: "text/plain" }));
+    h("a", { href: file, download: "reveille-metrics.txt" }).click();
+    setTimeout(() => URL.revokeObjectURL(file), 60000);
+  } catch (error) {
+    toast(`The metrics were not saved: ${error.message}`);
+  }
+}
+
+by("metrics").addEventListener("click", saveMetrics);
 by("tenant").addEventListener("change", (event) => {
   chosen.set(event.target.value);
   changeTenant(event.target.value);
