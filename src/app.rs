@@ -57,7 +57,7 @@ use crate::{
         tenants::Tenants,
         webhook::{Means, Webhooks},
     },
-    telemetry::{ActorKind, Telemetry, install_panic_hook},
+    telemetry::{ActorKind, Telemetry, install_panic_hook, limit_library_lines},
 };
 
 pub use stores::OpenStoreError;
@@ -136,6 +136,7 @@ impl Broker {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let telemetry = Telemetry::new(config.log.failure_interval);
         install_panic_hook(telemetry.clone());
+        limit_library_lines(telemetry.clone());
         traces::begin(&config, &telemetry)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Before the store is opened: a second broker on one machine fails here, whatever its store.

@@ -10,6 +10,7 @@ mod failure_log;
 mod family;
 mod handles;
 mod labels;
+mod libraries;
 mod logging;
 mod panics;
 mod recent;
@@ -45,6 +46,7 @@ pub use self::{
         ActorKind, CampaignPhase, DeliveryResult, ExportResult, Horizon, MessageResult,
         PauseReason, PushState, ResultClass, StoreFault, StoreOperation, TargetPhase, TokenResult,
     },
+    libraries::limit_library_lines,
     logging::{LogError, LogOptions, init},
     panics::install_panic_hook,
     recent::{RECENT_PER_APP, RecentFailure},
@@ -64,13 +66,13 @@ pub struct Telemetry(Arc<Inner>);
 
 struct Inner {
     families: Families,
-    process: ProcessCollector,
-    apps: RwLock<HashMap<AppId, Arc<AppMetrics>>>,
     /// By operation.
     store_durations: [Histogram; StoreOperation::ALL.len()],
     store_batch: Histogram,
     /// By type.
     feed_events: [IntCounter; EventKind::ALL.len()],
+    process: ProcessCollector,
+    apps: RwLock<HashMap<AppId, Arc<AppMetrics>>>,
     tenants: RwLock<HashMap<TenantId, Arc<TenantMetrics>>>,
     actors: Mutex<Vec<Weak<ActorMetrics>>>,
     failures: FailureLog,
@@ -108,11 +110,11 @@ impl Telemetry {
                 .with(&[StoreOperation::ALL[at].as_str()])
         };
         Self(Arc::new(Inner {
-            families,
-            process: ProcessCollector::for_self(),
             store_durations: std::array::from_fn(duration),
             store_batch: families.store_batch.with(&[]),
             feed_events: EventKind::ALL.map(|kind| families.feed_events.with(&[kind.as_str()])),
+            families,
+            process: ProcessCollector::for_self(),
             apps: RwLock::default(),
             tenants: RwLock::default(),
             actors: Mutex::default(),
