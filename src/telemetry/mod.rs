@@ -49,7 +49,7 @@ pub use self::{
     libraries::limit_library_lines,
     logging::{LogError, LogOptions, init},
     panics::install_panic_hook,
-    recent::{RECENT_PER_APP, RecentFailure},
+    recent::{RECENT_PER_OUTCOME, RecentFailure},
     reference::reference,
     traces::RequestSpan,
 };
@@ -170,7 +170,7 @@ impl Telemetry {
         actor
     }
 
-    /// The last failed attempts of `app`, oldest first, at most [`RECENT_PER_APP`].
+    /// The last failed attempts of `app`, oldest first, at most [`RECENT_PER_OUTCOME`] of each outcome.
     #[must_use]
     pub fn recent_failures(&self, app: &AppId) -> Vec<RecentFailure> {
         self.0.recent.of(app)
