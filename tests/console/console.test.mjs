@@ -60,7 +60,8 @@ test("a fleet at work is shown: figures, charts, apps, fleet, events, and nothin
   await seen(page, "#throughput-words", /Now: accepted/);
   await seen(page, "#pushes-words", /awaiting [1-9]/);
   await seen(page, "#events li", "push closed");
-  assert.equal(await page.locator("#throughput canvas, #pushes canvas").count(), 2);
+  await page.locator("#throughput canvas").waitFor(SOON);
+  await page.locator("#pushes canvas").waitFor(SOON);
   await page.screenshot({ path: path.join(SHOTS, "at-work.png"), fullPage: true });
   assert.deepEqual(page.complaints, []);
   assert.deepEqual(page.elsewhere, []);
@@ -162,7 +163,7 @@ test("an app that is stopped says what holds it, and no word is broken", async (
     await route.fulfill({ response, json });
   });
   await seen(page, "#apps tbody tr", "the token endpoint refuses its credential");
-  await seen(page, "#problems li", `${TENANT} is stopped: the token endpoint`);
+  await seen(page, "#problems li", `${TENANT} is stopped: the token endpoint refuses its credential: https://login.example`);
   const broken = await page.evaluate(() => [...document.querySelectorAll(":is(#apps, #campaigns) :is(th, .word, td.number > span)")].filter((element) => {
     const range = document.createRange();
     range.selectNodeContents(element);

@@ -89,8 +89,10 @@ function ofApp(app, metrics) {
   const hold = app.holds.find(({ reason }) => reason !== "throttled");
   const until = hold && hold.until ? ` One request is tried ${ago(hold.until)}.` : "";
   if (app.state === "stopped") {
-    const said = app.token.detail ? `: ${app.token.detail}` : "";
-    found.push(critical(`${app.app} is stopped`, `the token endpoint refuses its credential${said}. Nothing is sent until the secret is mended.`, "ReveilleAppStopped"));
+    const refused = "the token endpoint refuse";
+    const detail = app.token.detail || "";
+    const said = detail.startsWith(refused) ? detail : [`${refused}s its credential`, detail].filter(Boolean).join(": ");
+    found.push(critical(`${app.app} is stopped`, `${said}. Nothing is sent until the secret is mended.`, "ReveilleAppStopped"));
   } else if (app.state === "held") {
     const why = hold ? HOLDS[hold.reason] || words(hold.reason) : "WNS does not answer";
     const runbook = app.breaker === "open" || (hold && hold.reason === "outage") ? "ReveilleWnsOutage" : "ReveilleAppHeld";
