@@ -27,4 +27,5 @@ mod redis_server;
 #[path = "../e2e/rig.rs"]
 mod rig;
 mod rules;
+mod scrape;
 mod tools;
