@@ -57,7 +57,7 @@ use crate::{
         tenants::Tenants,
         webhook::{Means, Webhooks},
     },
-    telemetry::{ActorKind, Telemetry, install_panic_hook},
+    telemetry::{ActorKind, Telemetry, install_panic_hook, limit_library_lines},
 };
 
 pub use stores::OpenStoreError;
@@ -136,13 +136,14 @@ impl Broker {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let telemetry = Telemetry::new(config.log.failure_interval);
         install_panic_hook(telemetry.clone());
+        limit_library_lines(telemetry.clone());
         traces::begin(&config, &telemetry)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Before the store is opened: a second broker on one machine fails here, whatever its store.
         let listeners = Listeners::bind(&config)?;
         let tenants = &config.streams.tenants;
         let opened = stores::open(&config.store, tenants, &clock, &telemetry).await?;
-        let (store, streams) = (opened.store, opened.streams);
+        let stores::Opened { store, streams } = opened.measured(&telemetry);
         if let Some(source) = unfinished(&*store).await? {
             return Err(StartError::HalfCopy(source));
         }

@@ -16,7 +16,7 @@ use crate::{
     },
     ports::{Store, clock::Clock, error::StoreError},
     service::desk::Desk,
-    telemetry::{StoreOperation, Telemetry},
+    telemetry::Telemetry,
 };
 
 /// How a broker dispatches.
@@ -94,8 +94,8 @@ impl Broker {
         }
     }
 
-    /// Tells that a call to the store failed.
-    pub fn failed(&self, operation: StoreOperation, error: &StoreError) {
-        self.desk().failed(operation, error);
+    /// Tells of what the store gave and nobody can read. All other failures are told where the store is called.
+    pub fn unreadable(&self, error: &StoreError) {
+        self.desk().unreadable(error);
     }
 }

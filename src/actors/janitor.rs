@@ -25,7 +25,7 @@ use crate::{
         edit::{Decision, Edit, edit},
         expiry::Reminder,
     },
-    telemetry::{ActorMetrics, StoreOperation},
+    telemetry::ActorMetrics,
 };
 
 /// Messages that may wait; it has none.
@@ -71,7 +71,7 @@ async fn tidy(janitor: Janitor) {
         janitor.metrics.progressed(Instant::now());
         match round(broker, &mut cursors, &mut reminder).await {
             Ok(()) => {}
-            Err(error) => broker.failed(StoreOperation::Query, &error),
+            Err(error) => broker.unreadable(&error),
         }
         sleep(ROUND).await;
     }

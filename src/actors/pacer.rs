@@ -23,7 +23,7 @@ use crate::{
         error::StoreError,
     },
     service::channels::revive,
-    telemetry::{ActorMetrics, StoreOperation},
+    telemetry::ActorMetrics,
 };
 
 /// Messages that may wait; it has none.
@@ -69,7 +69,7 @@ async fn keep(pacer: Pacer) {
     let mut decided = loop {
         match synchronise(&pacer, &mut untold).await {
             Ok(decided) => break decided,
-            Err(error) => broker.failed(StoreOperation::Query, &error),
+            Err(error) => broker.unreadable(&error),
         }
         sleep(RETRY).await;
     };
@@ -106,7 +106,7 @@ async fn keep(pacer: Pacer) {
                 follow(&pacer, &mut controller, (&mut decided, now));
             }
             Err(error) => {
-                broker.failed(StoreOperation::Query, &error);
+                broker.unreadable(&error);
                 sleep(RETRY).await;
             }
         }
@@ -258,9 +258,6 @@ async fn tell(pacer: &Pacer, untold: &mut Vec<Event>) -> Result<(), StoreError> 
     let Pacer { broker, app, .. } = pacer;
     for tenant in broker.directory.tenants_of(&app.settings.id).await? {
         broker.store.append(&tenant, untold.clone()).await?;
-        for event in untold.iter() {
-            broker.telemetry.feed_written(event.kind, 1);
-        }
     }
     untold.clear();
     Ok(())

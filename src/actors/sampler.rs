@@ -30,9 +30,7 @@ use crate::{
         queues::{Ready, Wake},
     },
     service::campaign::{Standing, standing},
-    telemetry::{
-        ActorMetrics, CampaignPhase, Horizon, PushState, StoreOperation, TargetPhase, TenantSample,
-    },
+    telemetry::{ActorMetrics, CampaignPhase, Horizon, PushState, TargetPhase, TenantSample},
 };
 
 /// Messages that may wait; it has none.
@@ -77,7 +75,7 @@ async fn watch(sampler: Sampler) {
         if news.came() || now >= next {
             next = now + INTERVAL_QUIET;
             if let Err(error) = sample_all(broker, &mut campaigns).await {
-                broker.failed(StoreOperation::Query, &error);
+                broker.unreadable(&error);
                 next = now;
             }
         }
@@ -144,18 +142,21 @@ async fn sample_all(broker: &Broker, campaigns: &mut Campaigns) -> Result<(), St
     let standing = campaigns.look(broker).await?;
     let none = BTreeMap::new();
     for app in &broker.apps {
+        let mut due = 0;
         for tenant in broker.directory.tenants_of(&app.settings.id).await? {
+            let metrics = broker.telemetry.tenant(&tenant);
             let seen = Seen {
                 counters: &broker.store.counters(&tenant, "").await?,
                 census: &census,
                 campaigns: standing.get(&tenant).unwrap_or(&none),
+                leased: metrics.pushes_leased(),
                 now: broker.clock.now(),
             };
             let sample = sample(&tenant, &seen);
-            broker
-                .telemetry
-                .tenant_sampled(&broker.telemetry.tenant(&tenant), &sample);
+            due += sample.due();
+            broker.telemetry.tenant_sampled(&metrics, &sample);
         }
+        broker.telemetry.app_sampled(&app.metrics, due);
     }
     Ok(())
 }
@@ -168,6 +169,8 @@ struct Seen<'a> {
     census: &'a [(Ready, u64)],
     /// Of this tenant.
     campaigns: &'a BTreeMap<CampaignId, State>,
+    /// Pushes of this tenant that this broker holds.
+    leased: u64,
     now: Timestamp,
 }
 
@@ -176,6 +179,7 @@ fn sample(tenant: &TenantId, seen: &Seen<'_>) -> TenantSample {
         counters,
         census,
         campaigns,
+        leased,
         now,
     } = *seen;
     let count = |name: String| {
@@ -201,6 +205,10 @@ fn sample(tenant: &TenantId, seen: &Seen<'_>) -> TenantSample {
             oldest = oldest.max(late.unwrap_or(Duration::ZERO));
         }
         states.entry(state.as_str()).or_insert((state, 0)).1 += entries;
+    }
+    // A claim is in its queue until its lease ends, and counts as what waits for that.
+    if let Some((_, scheduled)) = states.get_mut(PushState::Scheduled.as_str()) {
+        *scheduled = scheduled.saturating_sub(leased);
     }
     TenantSample {
         pushes_open: Class::ALL
@@ -318,6 +326,7 @@ mod tests {
         let census = [
             (ready("contoso:urgent:direct", -30), 2),
             (ready("contoso:repush:direct", 60), 9),
+            (ready("contoso:bulk:direct", 40), 10),
             (ready("other:bulk:direct", -999), 1),
         ];
         let campaigns = [
@@ -334,6 +343,7 @@ mod tests {
                 counters: &counters,
                 census: &census,
                 campaigns: &campaigns,
+                leased: 7,
                 now,
             },
         );
@@ -341,7 +351,11 @@ mod tests {
         assert!(sample.pushes_open.contains(&(Class::Urgent, 2)));
         assert_eq!(
             sample.pushes,
-            [(PushState::Awaiting, 9), (PushState::Due, 2)]
+            [
+                (PushState::Awaiting, 9),
+                (PushState::Due, 2),
+                (PushState::Scheduled, 3)
+            ]
         );
         assert!(sample.channels.contains(&(ChannelKind::Live, 7)));
         assert_eq!(

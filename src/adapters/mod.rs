@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod embedded;
+pub mod measured;
 pub mod otlp;
 pub mod redis;
 pub mod webhook;

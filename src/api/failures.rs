@@ -56,7 +56,8 @@ impl From<RecentFailure> for FailureView {
     }
 }
 
-/// Lists the last failed attempts of an app on this broker, oldest first: at most 50, and none from before its start.
+/// Lists the last failed attempts of an app on this broker, oldest first: at most ten of each outcome, and none from before
+/// its start.
 #[utoipa::path(
     get, path = "/v1/apps/{app}/failures", tag = "apps", operation_id = "list_failures",
     params(("app" = String, Path)),

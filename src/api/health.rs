@@ -176,11 +176,15 @@ fn actors(state: &State) -> Vec<Component> {
         .map(|actor| {
             let restarts = (actor.restarts > 0)
                 .then(|| format!("restarted {}", counted(actor.restarts, "time")));
-            let gave_up = (!actor.running).then(|| "its supervisor gave it up".to_owned());
+            let (status, why) = match (actor.running, actor.looping) {
+                (false, _) => ("failed", Some("its supervisor gave it up")),
+                (true, true) => ("degraded", Some("it dies again and again")),
+                (true, false) => ("ok", None),
+            };
             Component {
                 name: format!("actor/{}", actor.name),
-                status: if actor.running { "ok" } else { "failed" },
-                detail: gave_up.into_iter().chain(restarts).collect(),
+                status,
+                detail: why.map(str::to_owned).into_iter().chain(restarts).collect(),
             }
         })
         .collect()

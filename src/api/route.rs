@@ -22,6 +22,8 @@ use super::{
 };
 use crate::telemetry::{RequestSpan, Telemetry};
 
+/// What stands for paths and methods that there are not.
+const OTHER: &str = "other";
 /// The header by which a caller says to which trace its call belongs.
 const TRACEPARENT: &str = "traceparent";
 
@@ -97,13 +99,11 @@ pub fn configure(config: &mut ServiceConfig, state: Arc<State>) {
             let measure = move |request, next| measured((method, path), request, next);
             resource = resource.route(with_entry(endpoint).wrap(from_fn(measure)));
         }
-        config.service(
-            resource.default_service(web::to(move |request: HttpRequest| {
-                std::future::ready(not_allowed(&request, &allow))
-            })),
-        );
+        let refuse =
+            web::to(move |request: HttpRequest| std::future::ready(not_allowed(&request, &allow)));
+        config.service(resource.default_service(refused(path, refuse)));
     }
-    config.default_service(web::to(no_such_path));
+    config.default_service(refused(OTHER, web::to(no_such_path)));
 }
 
 /// Whether `path` is also matched by `other`, which has a name in braces where `path` has a word.
@@ -116,6 +116,15 @@ fn covers(other: &str, path: &str) -> bool {
             (Some(_) | None, _) => return false,
         }
     }
+}
+
+/// What answers a request that nobody serves, and counts it.
+fn refused(path: &'static str, answer: Route) -> Route {
+    let measure = move |request: ServiceRequest, next| {
+        let method = word(request.method());
+        measured((method, path), request, next)
+    };
+    answer.wrap(from_fn(measure))
 }
 
 fn with_entry(endpoint: Endpoint) -> Route {
@@ -174,7 +183,7 @@ fn word(method: &Method) -> &'static str {
     let known = [Method::GET, Method::PUT, Method::POST, Method::DELETE];
     let words = ["GET", "PUT", "POST", "DELETE"];
     let at = known.iter().position(|known| known == method);
-    at.map_or("other", |at| words[at])
+    at.map_or(OTHER, |at| words[at])
 }
 
 /// Recognises the caller.

@@ -8,6 +8,7 @@ use url::Url;
 use crate::{
     adapters::{
         embedded::{EmbeddedOptions, EmbeddedStore, OpenError},
+        measured::{MeasuredStore, MeasuredStreams},
         redis::{Address, Arrangement, ConnectError, Login, RedisOptions, RedisStore, Tls},
     },
     config::{self, RedisTopology},
@@ -44,6 +45,20 @@ pub enum OpenStoreError {
 pub(super) struct Opened {
     pub(super) store: Arc<dyn Store>,
     pub(super) streams: Option<Arc<dyn Streams>>,
+}
+
+impl Opened {
+    /// The same, with each call told to `telemetry`.
+    pub(super) fn measured(self, telemetry: &Telemetry) -> Self {
+        let streams = self.streams.map(|streams| {
+            let streams = MeasuredStreams::new(streams, telemetry.clone());
+            Arc::new(streams) as Arc<dyn Streams>
+        });
+        Self {
+            store: Arc::new(MeasuredStore::new(self.store, telemetry.clone())),
+            streams,
+        }
+    }
 }
 
 /// Opens the store.

@@ -1,6 +1,10 @@
 //! Told when an actor dies; tells the process when one cannot be kept alive.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::Instant};
 
@@ -10,11 +14,38 @@ use crate::{
     telemetry::{ActorKind, Telemetry},
 };
 
+/// More than so many restarts within [`LOOP_SPAN`] are a loop, as the alert has it.
+const LOOP_RESTARTS: usize = 5;
+const LOOP_SPAN: Duration = Duration::from_secs(15 * 60);
+
 /// Counts restarts and remembers who was given up.
 pub(super) struct Watchman {
     telemetry: Telemetry,
     given_up: watch::Sender<Option<&'static str>>,
-    restarts: Mutex<Vec<(ActorKind, u64)>>,
+    restarts: Mutex<BTreeMap<ActorKind, Restarts>>,
+}
+
+/// The restarts of one kind of actor.
+#[derive(Debug, Default)]
+struct Restarts {
+    count: u64,
+    /// The last ones, as many as make a loop.
+    last: VecDeque<Instant>,
+}
+
+impl Restarts {
+    fn note(&mut self, now: Instant) {
+        self.count += 1;
+        self.last.push_back(now);
+        if self.last.len() > LOOP_RESTARTS + 1 {
+            self.last.pop_front();
+        }
+    }
+
+    fn are_a_loop(&self, now: Instant) -> bool {
+        let recent = self.last.iter().filter(|at| now - **at <= LOOP_SPAN);
+        recent.count() > LOOP_RESTARTS
+    }
 }
 
 impl Watchman {
@@ -40,39 +71,65 @@ impl Watchman {
     /// The actors that were restarted or given up.
     pub(super) fn actors(&self) -> Vec<ActorStatus> {
         let dead = *self.given_up.borrow();
-        let restarts = self
-            .restarts
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let count = |kind: ActorKind| {
-            let found = restarts.iter().find(|(k, _)| *k == kind);
-            found.map_or(0, |(_, n)| *n)
-        };
-        let status = |kind: ActorKind| ActorStatus {
-            name: kind.as_str().to_owned(),
-            running: dead != Some(kind.as_str()),
-            restarts: count(kind),
+        let (restarts, now) = (self.restarts(), Instant::now());
+        let status = |kind: ActorKind| {
+            let of_kind = restarts.get(&kind);
+            ActorStatus {
+                name: kind.as_str().to_owned(),
+                running: dead != Some(kind.as_str()),
+                restarts: of_kind.map_or(0, |restarts| restarts.count),
+                looping: of_kind.is_some_and(|restarts| restarts.are_a_loop(now)),
+            }
         };
         ActorKind::ALL.iter().copied().map(status).collect()
+    }
+
+    fn restarts(&self) -> MutexGuard<'_, BTreeMap<ActorKind, Restarts>> {
+        self.restarts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Watch for Watchman {
     fn exited(&self, kind: ActorKind, _exit: Exit, restarts: u32, backoff: Duration) {
-        self.telemetry
-            .actor_restarted(kind, restarts, backoff, Instant::now());
-        let mut all = self
-            .restarts
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match all.iter_mut().find(|(k, _)| *k == kind) {
-            Some((_, n)) => *n += 1,
-            None => all.push((kind, 1)),
-        }
+        let now = Instant::now();
+        self.telemetry.actor_restarted(kind, restarts, backoff, now);
+        self.restarts().entry(kind).or_default().note(now);
     }
 
     fn gave_up(&self, kind: ActorKind, restarts: u32) {
         self.telemetry.actor_given_up(kind, restarts);
         self.given_up.send_replace(Some(kind.as_str()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: ActorKind = ActorKind::Janitor;
+
+    fn looping(watchman: &Watchman) -> Vec<ActorStatus> {
+        let mut actors = watchman.actors();
+        actors.retain(|actor| actor.looping);
+        actors
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_actor_is_in_a_loop_after_many_restarts_in_a_quarter_of_an_hour() {
+        let watchman = Watchman::new(Telemetry::new(LOOP_SPAN));
+        for _ in 0..LOOP_RESTARTS {
+            watchman.exited(KIND, Exit::Panicked, 1, Duration::ZERO);
+        }
+        assert_eq!(looping(&watchman), []);
+
+        tokio::time::advance(LOOP_SPAN).await;
+        watchman.exited(KIND, Exit::Panicked, 1, Duration::ZERO);
+        let [actor] = &looping(&watchman)[..] else {
+            panic!("one actor is in a loop")
+        };
+        assert_eq!((actor.name.as_str(), actor.restarts), (KIND.as_str(), 6));
+
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(looping(&watchman), [], "those before are long ago");
     }
 }

@@ -59,6 +59,7 @@ runbooks![
     "ReveilleErrorBudgetBurnFast",
     "ReveilleErrorBudgetBurnSlow",
     "ReveilleHostBreakerOpen",
+    "ReveilleInboxLag",
     "ReveilleManyChannelsDead",
     "ReveilleMassExpiryAhead",
     "ReveilleNoCheckIns",

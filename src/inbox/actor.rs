@@ -15,7 +15,7 @@ use crate::{
     actors::supervise::{self, Watch, live},
     domain::id::TenantId,
     ports::error::StoreError,
-    telemetry::{ActorKind, ActorMetrics, StoreOperation},
+    telemetry::{ActorKind, ActorMetrics},
 };
 
 /// Messages that may wait; it has none.
@@ -120,7 +120,7 @@ impl Inbox {
         let rest = match &ended {
             Ok(()) => ELSEWHERE_MAX.min(self.parts.settings.lease),
             Err(error) => {
-                self.parts.desk.failed(StoreOperation::Streams, error);
+                self.parts.desk.unreadable(error);
                 REST
             }
         };

@@ -23,7 +23,7 @@ use crate::{
         error::StoreError,
         streams::{Message, Most},
     },
-    telemetry::{ActorMetrics, StoreOperation},
+    telemetry::ActorMetrics,
 };
 
 /// Messages received at a time.
@@ -182,9 +182,7 @@ impl Reader<'_> {
         let most = self.parts.settings.dead_letters_max;
         let streams = &self.parts.streams;
         let settling = streams.settle(self.tenant, settled.done, settled.dead, most);
-        settling
-            .await
-            .inspect_err(|error| self.parts.desk.failed(StoreOperation::Commit, error))?;
+        settling.await?;
         telemetry.inbox_done(&metrics, done);
         for letter in dead {
             let now = tokio::time::Instant::now();

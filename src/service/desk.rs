@@ -7,11 +7,10 @@ use tokio::time::Instant;
 use crate::{
     domain::{
         ask::CloseReason,
-        event::EventKind,
         id::{DeviceId, DeviceKey, TenantId},
         record::DeviceRecord,
         schedule::Rules,
-        transition::{Effects, Step},
+        transition::Step,
     },
     ports::{
         Store,
@@ -67,10 +66,11 @@ impl Desk {
             };
             match decide(&step, job, record) {
                 Decision::Commit(record, effects, answer) => {
-                    let news = News::of(&effects);
-                    Decision::Commit(record, effects, (answer, news))
+                    let closed = effects.closed.iter();
+                    let ended = closed.map(|closed| closed.ask.reason).collect();
+                    Decision::Commit(record, effects, (answer, ended))
                 }
-                Decision::Leave(answer) => Decision::Leave((answer, News::default())),
+                Decision::Leave(answer) => Decision::Leave((answer, Vec::new())),
             }
         };
         let terms = Terms {
@@ -78,61 +78,27 @@ impl Desk {
             fence: self.fence.as_ref(),
         };
         let done = edit(&*self.store, edits.collect(), terms, decide).await;
-        let done = done.inspect_err(|error| self.failed(StoreOperation::Commit, error))?;
+        let done = done.inspect_err(|error| self.unreadable(error))?;
         let mut answers = Vec::with_capacity(done.len());
-        let mut news = News::default();
+        let mut ended: Vec<CloseReason> = Vec::new();
         for (answer, more) in done {
             answers.push(answer);
-            news.absorb(more);
+            ended.extend(more);
         }
-        self.tell(tenant, &news);
+        let metrics = self.telemetry.tenant(tenant);
+        for (reason, asks) in counted(&ended) {
+            self.telemetry.asks_closed(&metrics, reason, asks);
+        }
         Ok(answers)
     }
 
-    /// Tells that a call to the store failed.
-    pub fn failed(&self, operation: StoreOperation, error: &StoreError) {
-        let fault = match error {
-            StoreError::Unavailable { .. } => StoreFault::Unavailable,
-            StoreError::Full { .. } => StoreFault::Full,
-            StoreError::Damaged { .. } => StoreFault::Damaged,
-            StoreError::Fenced => StoreFault::Fenced,
-        };
-        let detail = error.to_string();
-        self.telemetry
-            .store_failed(operation, fault, &detail, Instant::now());
-    }
-
-    fn tell(&self, tenant: &TenantId, news: &News) {
-        let metrics = self.telemetry.tenant(tenant);
-        for (reason, asks) in counted(&news.ended) {
-            self.telemetry.asks_closed(&metrics, reason, asks);
+    /// Tells of what the store gave and nobody can read. All other failures are told where the store is called.
+    pub fn unreadable(&self, error: &StoreError) {
+        if let StoreError::Damaged { detail } = error {
+            let (operation, fault) = (StoreOperation::Read, StoreFault::Damaged);
+            self.telemetry
+                .store_failed(operation, fault, detail, Instant::now());
         }
-        for (kind, events) in counted(&news.told) {
-            self.telemetry.feed_written(kind, events);
-        }
-    }
-}
-
-/// What has to be told once a change is durable.
-#[derive(Default)]
-struct News {
-    ended: Vec<CloseReason>,
-    told: Vec<EventKind>,
-}
-
-impl News {
-    fn of(effects: &Effects) -> Self {
-        let ended = effects.closed.iter().map(|closed| closed.ask.reason);
-        let told = effects.events.iter().map(|event| event.kind);
-        Self {
-            ended: ended.collect(),
-            told: told.collect(),
-        }
-    }
-
-    fn absorb(&mut self, more: Self) {
-        self.ended.extend(more.ended);
-        self.told.extend(more.told);
     }
 }
 

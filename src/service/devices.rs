@@ -14,7 +14,6 @@ use crate::{
         error::StoreError,
         records::{ListName, Page, Stored, Urgency},
     },
-    telemetry::StoreOperation,
 };
 
 use super::{desk::Desk, edit::Decision};
@@ -54,10 +53,10 @@ pub async fn get(
     device: &DeviceId,
 ) -> Result<Option<DeviceRecord>, StoreError> {
     let key = DeviceKey::new(tenant.clone(), device.clone());
-    let stored = desk.store.read(std::slice::from_ref(&key)).await;
-    let stored = stored.inspect_err(|error| desk.failed(StoreOperation::Read, error))?;
+    let stored = desk.store.read(std::slice::from_ref(&key)).await?;
     let stored = stored.into_iter().next().flatten();
-    stored.map(|s| decode(tenant, device, &s)).transpose()
+    let record = stored.map(|s| decode(tenant, device, &s)).transpose();
+    record.inspect_err(|error| desk.unreadable(error))
 }
 
 /// A page of the devices that `filter` names.

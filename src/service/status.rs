@@ -69,6 +69,8 @@ pub struct ActorStatus {
     pub running: bool,
     /// How often it was restarted.
     pub restarts: u64,
+    /// Whether it dies and is restarted again and again.
+    pub looping: bool,
 }
 
 /// Asks the running parts how they are; answers from memory.

@@ -35,8 +35,14 @@ const BATCH_ITEMS: &[f64] = &[
 
 const APP: Label = bounded("app", "an app id of the configuration");
 const TENANT: Label = bounded("tenant", "a tenant id");
-const ROUTE: Label = bounded("route", "a path of the API, without ids");
-const METHOD: Label = bounded("method", "an HTTP method");
+const ROUTE: Label = bounded(
+    "route",
+    "a path of the API, without ids, or `other` where there is none",
+);
+const METHOD: Label = bounded(
+    "method",
+    "a method of the API, or `other` for one that it does not know",
+);
 const CODE: Label = bounded("code", "an HTTP status code");
 const DISPATCHER: Label = bounded("dispatcher", "a number below that of the dispatchers");
 const VERSION: Label = bounded("version", "the version that runs");
@@ -107,6 +113,11 @@ metrics! {
         app_paused: IntGauge = "reveille_app_paused", [APP, PAUSE_REASON];
         /// Times that the app was paused, for this reason.
         app_pauses: IntCounter = "reveille_app_pauses_total", [APP, PAUSE_REASON];
+        /// Pushes of the app's tenants whose time has come and that nobody has taken yet.
+        app_pushes_due: IntGauge = "reveille_app_pushes_due", [APP];
+        /// Pushes put off because the breaker of their channel's host is open. They count as scheduled, and not by the age of the
+        /// oldest due push, until the host is tried again.
+        pushes_put_off: IntCounter = "reveille_pushes_put_off_total", [APP];
         /// WNS hosts that the app's breaker keeps away from.
         breakers_open: IntGauge = "reveille_breakers_open", [APP];
         /// When the app's access token expires; 0 while there is none.
@@ -117,9 +128,10 @@ metrics! {
         secret_expiry: IntGauge = "reveille_secret_expiry_timestamp_seconds", [APP];
         /// Open pushes, by the most urgent ask.
         pushes_open: IntGauge = "reveille_pushes_open", [TENANT, PRIORITY];
-        /// Open pushes, by what they wait for.
+        /// Open pushes, by what they wait for. Those that are leased are what this broker holds: add them up over brokers; the
+        /// others are the same on all brokers.
         pushes: IntGauge = "reveille_pushes", [TENANT, PUSH_STATE];
-        /// For how long the oldest due push has been due; 0 if none is.
+        /// For how long the oldest due push has been due; 0 if none is. What only a host's breaker puts off is not due.
         push_oldest_due: Gauge = "reveille_push_oldest_due_seconds", [TENANT];
         /// Asks that have ended, by reason.
         asks_closed: IntCounter = "reveille_asks_closed_total", [TENANT, CLOSE_REASON];
@@ -137,11 +149,11 @@ metrics! {
         campaigns: IntGauge = "reveille_campaigns", [TENANT, CAMPAIGN_STATE];
         /// Targets of the running and paused campaigns together, by state.
         campaign_targets: IntGauge = "reveille_campaign_targets", [TENANT, TARGET_STATE];
-        /// Time for a call to the store.
+        /// Time for a call to the store, whether it succeeded or not. Waiting for news is no call.
         store_duration: Histogram = "reveille_store_operation_duration_seconds", [OPERATION], STORE_SECONDS;
         /// Calls to the store that failed.
         store_errors: IntCounter = "reveille_store_errors_total", [OPERATION, FAULT];
-        /// Changes that were committed together.
+        /// Changes in one commit.
         store_batch: Histogram = "reveille_store_commit_batch_items", [], BATCH_ITEMS;
         /// Notifications that a dispatcher may still put on the wire.
         permits_available: IntGauge = "reveille_dispatcher_permits_available", [DISPATCHER];

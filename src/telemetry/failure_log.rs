@@ -68,6 +68,24 @@ impl FailureLog {
 
     /// Notes a failure of the kind `class` in `scope`, and says whether to write of it.
     pub fn note(&self, class: &'static str, scope: &str, now: Instant) -> Verdict {
+        self.note_for(class, scope, now, self.interval)
+    }
+
+    /// Notes a failure whose line cannot tell of others: true for the first, while the others are left to summaries.
+    pub fn is_first(&self, class: &'static str, scope: &str, now: Instant) -> bool {
+        match self.note_for(class, scope, now, Duration::MAX) {
+            Verdict::Write { .. } => true,
+            Verdict::Suppress => false,
+        }
+    }
+
+    fn note_for(
+        &self,
+        class: &'static str,
+        scope: &str,
+        now: Instant,
+        interval: Duration,
+    ) -> Verdict {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let full = windows.count >= WINDOWS_MAX;
         let scopes = windows.by_class.entry(class).or_default();
@@ -85,7 +103,7 @@ impl FailureLog {
             windows.count += 1;
             return Verdict::Write { suppressed: 0 };
         };
-        if now.saturating_duration_since(window.since) < self.interval {
+        if now.saturating_duration_since(window.since) < interval {
             window.suppressed += 1;
             return Verdict::Suppress;
         }

@@ -39,6 +39,8 @@ pub struct AppMetrics {
     pub(super) pace_ceiling: Gauge,
     pub(super) paused: BTreeMap<PauseReason, IntGauge>,
     pub(super) pauses: BTreeMap<PauseReason, IntCounter>,
+    pub(super) pushes_due: IntGauge,
+    pub(super) put_off: IntCounter,
     pub(super) breakers_open: IntGauge,
     pub(super) token_expiry: IntGauge,
     pub(super) token_refreshes: BTreeMap<TokenResult, IntCounter>,
@@ -66,6 +68,8 @@ impl AppMetrics {
             pauses: each(PauseReason::ALL, |reason| {
                 all.app_pauses.with(&[id, reason.as_str()])
             }),
+            pushes_due: all.app_pushes_due.with(&[id]),
+            put_off: all.pushes_put_off.with(&[id]),
             breakers_open: all.breakers_open.with(&[id]),
             token_expiry: all.token_expiry.with(&[id]),
             token_refreshes: each(TokenResult::ALL, |result| {

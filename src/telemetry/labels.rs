@@ -130,12 +130,22 @@ label! {
         Claim = "claim",
         /// A batch of changes.
         Commit = "commit",
-        /// Lists, counters and documents.
+        /// Pages of devices and lists, and counters.
         Query = "query",
+        /// Which queues are due, and claims that are given back.
+        Queue = "queue",
+        /// Documents: tenants, app states, campaigns, saved answers.
+        Document = "document",
+        /// Who does what, and shares of the pace.
+        Lease = "lease",
         /// The event feed.
         Feed = "feed",
         /// Inboxes and outboxes.
         Streams = "streams",
+        /// Whether the store is well.
+        Probe = "probe",
+        /// Feeds trimmed, lists and counters dropped: as long as they are large.
+        Upkeep = "upkeep",
     }
 }
 

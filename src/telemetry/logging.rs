@@ -7,10 +7,13 @@ use std::io::{IsTerminal, stderr};
 use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
+    filter::FilterExt,
     fmt::{MakeWriter, layer},
     layer::SubscriberExt,
     util::{SubscriberInitExt, TryInitError},
 };
+
+use super::libraries::LibraryLines;
 
 /// How log lines are written, and which.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,12 +70,16 @@ impl LogOptions {
 /// # Errors
 /// [`LogError`] when the directives cannot be read, or something logs already.
 pub fn init(options: &LogOptions) -> Result<(), LogError> {
-    subscriber(options, stderr)?.try_init()?;
+    subscriber(options, stderr, LibraryLines::of_process())?.try_init()?;
     Ok(())
 }
 
 /// What writes lines to `writer`.
-fn subscriber<W>(options: &LogOptions, writer: W) -> Result<impl Subscriber + Send + Sync, LogError>
+fn subscriber<W>(
+    options: &LogOptions,
+    writer: W,
+    libraries: LibraryLines,
+) -> Result<impl Subscriber + Send + Sync, LogError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -92,17 +99,21 @@ where
     } else {
         lines.boxed()
     };
-    Ok(Registry::default().with(lines.with_filter(filter)))
+    Ok(Registry::default().with(lines.with_filter(filter.and(libraries))))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use std::{
         io::Write,
-        sync::{Arc, Mutex},
+        sync::{Arc, Mutex, OnceLock},
+        time::Duration,
     };
 
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::telemetry::Telemetry;
 
     /// A place that remembers what is written.
     #[derive(Clone, Default)]
@@ -127,9 +138,13 @@ pub(super) mod tests {
 
     /// What `act` logs.
     pub(in crate::telemetry) fn logged(options: &LogOptions, act: impl FnOnce()) -> String {
+        logged_by(options, LibraryLines::of_process(), act)
+    }
+
+    fn logged_by(options: &LogOptions, libraries: LibraryLines, act: impl FnOnce()) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
-        let lines = subscriber(options, move || writer.clone()).unwrap();
+        let lines = subscriber(options, move || writer.clone(), libraries).unwrap();
         tracing::subscriber::with_default(lines, act);
         captured.text()
     }
@@ -175,9 +190,46 @@ pub(super) mod tests {
         assert!(text.contains("shown") && !text.contains("hidden"), "{text}");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_library_that_complains_all_the_time_is_heard_once_and_then_summed_up() {
+        static COUNTING: OnceLock<Telemetry> = OnceLock::new();
+        let interval = Duration::from_secs(10);
+        let telemetry = COUNTING.get_or_init(|| Telemetry::new(interval));
+        let storm = || {
+            for connection in 0..1_000 {
+                tracing::error!(target: "actix_http::h1::dispatcher", "stream error {connection}");
+            }
+            tracing::warn!(target: "hyper::proto", "something else");
+            tracing::info!(target: "actix_server::server", "starting");
+            telemetry.summarise_failures(Instant::now() + interval);
+        };
+
+        let text = logged_by(&plain(false, "info"), LibraryLines(&COUNTING), storm);
+
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        assert!(lines[0].contains("stream error 0"), "{text}");
+        assert!(lines[1].contains("something else"), "{text}");
+        assert!(lines[2].contains("starting"), "{text}");
+        assert!(
+            lines[3].contains("class=\"library\"") && lines[3].contains("count=999"),
+            "{text}"
+        );
+        assert!(
+            lines[3].contains("scope=\"actix_http::h1::dispatcher:"),
+            "{text}"
+        );
+        let metrics = telemetry.render(Instant::now());
+        assert!(
+            metrics.contains("reveille_log_lines_suppressed_total{class=\"library\"} 999"),
+            "{metrics}"
+        );
+    }
+
     #[test]
     fn directives_that_mean_nothing_are_refused() {
-        let error = subscriber(&plain(false, "info,a=b=c"), stderr)
+        let options = plain(false, "info,a=b=c");
+        let error = subscriber(&options, stderr, LibraryLines::of_process())
             .err()
             .unwrap();
         assert!(

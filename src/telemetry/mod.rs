@@ -10,6 +10,7 @@ mod failure_log;
 mod family;
 mod handles;
 mod labels;
+mod libraries;
 mod logging;
 mod panics;
 mod recent;
@@ -26,7 +27,9 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{TextEncoder, core::Collector, process_collector::ProcessCollector};
+use prometheus::{
+    Histogram, IntCounter, TextEncoder, core::Collector, process_collector::ProcessCollector,
+};
 use tokio::time::Instant;
 
 use crate::domain::{
@@ -36,16 +39,17 @@ use crate::domain::{
 
 use self::{catalogue::Families, recent::RecentFailures, traces::Traces};
 pub use self::{
-    events::{AttemptFinished, InFlight, RequestInFlight, TenantSample, WebhookLag},
+    events::{AttemptFinished, InFlight, Leased, RequestInFlight, TenantSample, WebhookLag},
     failure_log::{FailureLog, Summary, Verdict},
     handles::{ActorMetrics, AppMetrics, TenantMetrics},
     labels::{
         ActorKind, CampaignPhase, DeliveryResult, ExportResult, Horizon, MessageResult,
         PauseReason, PushState, ResultClass, StoreFault, StoreOperation, TargetPhase, TokenResult,
     },
+    libraries::limit_library_lines,
     logging::{LogError, LogOptions, init},
     panics::install_panic_hook,
-    recent::{RECENT_PER_APP, RecentFailure},
+    recent::{RECENT_PER_OUTCOME, RecentFailure},
     reference::reference,
     traces::RequestSpan,
 };
@@ -62,6 +66,11 @@ pub struct Telemetry(Arc<Inner>);
 
 struct Inner {
     families: Families,
+    /// By operation.
+    store_durations: [Histogram; StoreOperation::ALL.len()],
+    store_batch: Histogram,
+    /// By type.
+    feed_events: [IntCounter; EventKind::ALL.len()],
     process: ProcessCollector,
     apps: RwLock<HashMap<AppId, Arc<AppMetrics>>>,
     tenants: RwLock<HashMap<TenantId, Arc<TenantMetrics>>>,
@@ -86,18 +95,24 @@ impl Telemetry {
             .set(1);
         families.panics.with(&[]);
         families.http_in_flight.with(&[]);
-        for fault in StoreFault::ALL {
-            families
-                .store_errors
-                .with(&[StoreOperation::Commit.as_str(), fault.as_str()]);
+        for operation in StoreOperation::ALL {
+            for fault in StoreFault::ALL {
+                let labels = [operation.as_str(), fault.as_str()];
+                families.store_errors.with(&labels);
+            }
         }
         for result in ExportResult::ALL {
             families.trace_exports.with(&[result.as_str()]);
         }
-        for kind in EventKind::ALL {
-            families.feed_events.with(&[kind.as_str()]);
-        }
+        let duration = |at: usize| {
+            families
+                .store_duration
+                .with(&[StoreOperation::ALL[at].as_str()])
+        };
         Self(Arc::new(Inner {
+            store_durations: std::array::from_fn(duration),
+            store_batch: families.store_batch.with(&[]),
+            feed_events: EventKind::ALL.map(|kind| families.feed_events.with(&[kind.as_str()])),
             families,
             process: ProcessCollector::for_self(),
             apps: RwLock::default(),
@@ -155,7 +170,7 @@ impl Telemetry {
         actor
     }
 
-    /// The last failed attempts of `app`, oldest first, at most [`RECENT_PER_APP`].
+    /// The last failed attempts of `app`, oldest first, at most [`RECENT_PER_OUTCOME`] of each outcome.
     #[must_use]
     pub fn recent_failures(&self, app: &AppId) -> Vec<RecentFailure> {
         self.0.recent.of(app)

@@ -1,5 +1,6 @@
 //! Probes and metrics.
 
+use reqwest::Method;
 use reveille::{
     domain::id::AppId,
     service::status::{Hold, TokenState},
@@ -7,7 +8,7 @@ use reveille::{
 
 use crate::{
     store::Trouble,
-    support::{Broker, sending},
+    support::{Answer, Broker, sending},
 };
 
 #[actix_web::test]
@@ -67,6 +68,47 @@ async fn a_broker_without_its_store_or_with_a_dead_actor_is_not_ready() {
     assert_eq!(
         (ready.status, &ready.body["status"]),
         (503, &"not_ready".into())
+    );
+}
+
+#[actix_web::test]
+async fn an_actor_in_a_restart_loop_is_told_and_does_not_make_the_broker_unready() {
+    let broker = Broker::start().await;
+    {
+        let mut actors = broker.running.actors.lock().unwrap();
+        (actors[0].looping, actors[0].restarts) = (true, 7);
+    }
+    let ready = broker.get("/readyz").await;
+    let parts = ready.body["components"].as_array().unwrap();
+    let actor = parts
+        .iter()
+        .find(|part| part["name"].as_str().unwrap().starts_with("actor/"));
+    let actor = actor.unwrap();
+    assert_eq!((ready.status, &actor["status"]), (200, &"degraded".into()));
+    let detail = serde_json::json!(["it dies again and again", "restarted 7 times"]);
+    assert_eq!(actor["detail"], detail);
+}
+
+#[actix_web::test]
+async fn a_path_or_method_that_there_is_not_is_counted_under_one_name() {
+    let broker = Broker::start().await;
+    for path in ["/v1/nothing", "/wp-login.php", "/v1/tenants/x/y/z"] {
+        assert_eq!(broker.get(path).await.status, 404);
+    }
+    let patch = broker.request(Method::PATCH, "/v1/apps");
+    assert_eq!(Answer::of(patch).await.status, 405);
+
+    let metrics = broker.telemetry.render(tokio::time::Instant::now());
+
+    let counted = |labels: &str| {
+        let name = format!("reveille_http_requests_total{{{labels}}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        line.unwrap_or("none").to_owned()
+    };
+    assert_eq!(counted(r#"method="GET",route="other",code="404""#), "3");
+    assert_eq!(
+        counted(r#"method="other",route="/v1/apps",code="405""#),
+        "1"
     );
 }
 

@@ -114,6 +114,7 @@ pub(crate) struct Broker {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) running: Arc<Running>,
     pub(crate) state: Arc<State>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) client: reqwest::Client,
     server: ServerHandle,
 }
@@ -143,6 +144,7 @@ impl Broker {
         let running = Arc::new(Running {
             apps: Mutex::new(HashMap::from([(apps[0].clone(), sending())])),
             actors: Mutex::new(vec![ActorStatus {
+                looping: false,
                 name: "dispatcher/0".to_owned(),
                 running: true,
                 restarts: 0,
@@ -193,6 +195,7 @@ impl Broker {
             clock,
             running,
             state,
+            telemetry,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             server: handle,
         }

@@ -60,7 +60,8 @@ test("a fleet at work is shown: figures, charts, apps, fleet, events, and nothin
   await seen(page, "#throughput-words", /Now: accepted/);
   await seen(page, "#pushes-words", /awaiting [1-9]/);
   await seen(page, "#events li", "push closed");
-  assert.equal(await page.locator("#throughput canvas, #pushes canvas").count(), 2);
+  await page.locator("#throughput canvas").waitFor(SOON);
+  await page.locator("#pushes canvas").waitFor(SOON);
   await page.screenshot({ path: path.join(SHOTS, "at-work.png"), fullPage: true });
   assert.deepEqual(page.complaints, []);
   assert.deepEqual(page.elsewhere, []);
@@ -162,13 +163,57 @@ test("an app that is stopped says what holds it, and no word is broken", async (
     await route.fulfill({ response, json });
   });
   await seen(page, "#apps tbody tr", "the token endpoint refuses its credential");
-  await seen(page, "#problems li", `${TENANT} is stopped: the token endpoint`);
+  await seen(page, "#problems li", `${TENANT} is stopped: the token endpoint refuses its credential: https://login.example`);
   const broken = await page.evaluate(() => [...document.querySelectorAll(":is(#apps, #campaigns) :is(th, .word, td.number > span)")].filter((element) => {
     const range = document.createRange();
     range.selectNodeContents(element);
     return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1 && !element.textContent.includes(" ");
   }).map((element) => element.textContent));
   assert.deepEqual(broken, []);
+  await page.context().close();
+});
+
+test("trouble ahead and trouble inside is told on top: a wave, hosts away, mass expiry, a restart loop, a budget that burns", async () => {
+  const page = await open();
+  await seen(page, "#connection", "Live");
+  const change = (where, alter) => page.route(where, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: alter(await response.text()) });
+  });
+  await change("**/readyz", (body) => {
+    const ready = JSON.parse(body);
+    Object.assign(ready.components.find((part) => part.name === "actor/janitor"), { status: "degraded", detail: ["it dies again and again", "restarted 7 times"] });
+    return JSON.stringify(ready);
+  });
+  let looks = 0;
+  await change("**/metrics", (body) => {
+    looks += 1;
+    const set = (text, series, value) => {
+      assert.ok(text.includes(`\n${series} `), series);
+      return text.replace(new RegExp(`\n${series.replace(/[{}]/g, "\\$&")} .*`), `\n${series} ${value}`);
+    };
+    const text = set(body, `reveille_channels_expiring{tenant="${TENANT}",within="7d"}`, 150);
+    return set(text, `reveille_attempts_total{app="${TENANT}",outcome="unavailable"}`, looks * 1000);
+  });
+  await change("**/v1/apps", (body) => {
+    const apps = JSON.parse(body);
+    Object.assign(apps.items[0], { state: "held", holds: [{ reason: "wave", since: new Date().toISOString(), until: null }] });
+    apps.items.push({ ...apps.items[0], app: "fabrikam", state: "sending", breaker: "open", holds: [] });
+    return JSON.stringify(apps);
+  });
+  for (const [words, runbook] of [
+    [`${TENANT} is held: a wave of refusals`, "ReveilleAppHeld"],
+    ["The janitor: is in a restart loop: it dies again and again; restarted 7 times.", "ReveilleActorRestartLoop"],
+    [`${TENANT} burns its error budget: `, "ReveilleErrorBudgetBurnFast"],
+    [`150 channels of ${TENANT}: expire within a week`, "ReveilleMassExpiryAhead"],
+    ["Some hosts of WNS do not answer fabrikam", "ReveilleHostBreakerOpen"],
+  ]) {
+    await seen(page, "#problems li", words);
+    const link = page.locator("#problems li", { hasText: words }).locator("a");
+    assert.match(await link.getAttribute("href"), new RegExp(`${runbook}$`));
+  }
+  await page.screenshot({ path: path.join(SHOTS, "trouble.png"), fullPage: true });
+  await page.unrouteAll({ behavior: "ignoreErrors" });
   await page.context().close();
 });
 
@@ -242,6 +287,9 @@ test("with keys configured the page asks for one and keeps it in the tab alone",
   await seen(page, "#connection", "Live");
   assert.equal(await focused(page), "main");
   await seen(page, "#apps tbody tr", TENANT);
+  const [saved] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Metrics" }).click()]);
+  assert.equal(saved.suggestedFilename(), "reveille-metrics.txt");
+  assert.match(fs.readFileSync(await saved.path(), "utf8"), /^reveille_build_info\{/m);
   const kept = await page.evaluate(() => ({ session: sessionStorage.length, local: localStorage.length, cookies: document.cookie }));
   assert.deepEqual(kept, { session: 1, local: 0, cookies: "" });
   await page.getByRole("button", { name: "Forget key" }).click();
@@ -251,6 +299,8 @@ test("with keys configured the page asks for one and keeps it in the tab alone",
     await page.getByLabel("Key", { exact: true }).fill(key);
     await page.getByRole("button", { name: "Use key" }).click();
     await seen(page, "#problems li", words);
+    await page.getByRole("link", { name: "Metrics" }).click();
+    await seen(page, "#said", "The metrics were not saved: metrics name all tenants");
     await page.getByRole("button", { name: "Forget key" }).click();
     await page.getByRole("heading", { name: "API key" }).waitFor(SOON);
   }

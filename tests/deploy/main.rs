@@ -17,6 +17,9 @@ mod catalogue;
 mod expressions;
 mod live;
 mod packaging;
+#[path = "../support/redis_server.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod redis_server;
 #[allow(
     dead_code,
     reason = "shared with the end-to-end tests, which use all of it"
@@ -24,4 +27,5 @@ mod packaging;
 #[path = "../e2e/rig.rs"]
 mod rig;
 mod rules;
+mod scrape;
 mod tools;

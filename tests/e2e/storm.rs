@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use reveille::sandbox::Behaviour;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
 
 use crate::rig::{Rig, until};
 
@@ -25,6 +29,11 @@ const REFUSALS: [(&str, &str, &str); 5] = [
 const STORM: u64 = 1_000;
 /// Lines beside those about attempts: the start, tokens, pauses, the end.
 const OTHER_LINES_MAX: usize = 60;
+
+/// Callers that send no end of a head.
+const MISFITS: usize = 200;
+/// More than the HTTP server holds of a head.
+const ENDLESS_BYTES: usize = 256 * 1024;
 
 /// Failures of a class that the log tells of: in lines of their own, and counted in those or in summaries.
 #[derive(Debug, Default)]
@@ -96,4 +105,43 @@ async fn a_storm_writes_a_line_for_each_class_and_interval_and_loses_no_failure(
         "{others} lines\n{}",
         rig.logged()
     );
+}
+
+/// Sends a head without an end until the broker hangs up.
+async fn misbehave(address: &str) {
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    let mut head = b"GET / HTTP/1.1\r\nx: ".to_vec();
+    head.resize(ENDLESS_BYTES, b'a');
+    drop(caller.write_all(&head).await);
+    drop(caller.read_to_end(&mut Vec::new()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_http_server_says_of_misfits_is_written_once_and_summed_up() {
+    // given a broker, and what its HTTP server logs by itself
+    let mut rig = Rig::new(1, Behaviour::default());
+    rig.extra = "[log]\nformat = \"json\"\nfailure_interval = \"1h\"\n".to_owned();
+    rig.start().await;
+
+    // when many callers misbehave, and the broker ends in order
+    let address = rig.url("").replace("http://", "");
+    for _ in 0..MISFITS {
+        misbehave(&address).await;
+    }
+    rig.signal("-TERM");
+    assert_eq!(rig.ended().await, Some(0));
+
+    // then of each kind one line is there, and the others are counted
+    let log = rig.logged();
+    let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    let (mut written, mut counted) = (0, 0);
+    for line in lines.collect::<Vec<Value>>() {
+        if line["target"].as_str().unwrap().starts_with("actix_http") {
+            written += 1;
+        } else if line["class"] == "library" {
+            counted += usize::try_from(line["count"].as_u64().unwrap()).unwrap();
+        }
+    }
+    assert!((1..=2).contains(&written), "{log}");
+    assert!(written + counted >= MISFITS, "{written} + {counted}\n{log}");
 }

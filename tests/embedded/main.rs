@@ -3,6 +3,7 @@
 
 mod folder;
 mod marks;
+mod measured;
 
 use std::{
     os::unix::fs::FileExt,

@@ -15,9 +15,10 @@ use std::{
 
 use reveille::domain::{
     app_state::AppState,
-    ask::Class,
+    ask::{Class, Goal},
     channel::ChannelKind,
     id::AppId,
+    transition::AskRequest,
     wns::reply::{ChannelRefusal, Outcome, UnavailableKind},
 };
 use reveille::ports::documents::Documents;
@@ -150,8 +151,8 @@ fn an_attempt_whose_commit_was_applied_and_its_answer_lost_is_settled_once() {
         for n in 0..200 {
             let device = world.device("a", n);
             let made = posts.iter().filter(|post| post.device == device).count();
-            let noted = world.store.record(&device).push.unwrap().attempts;
-            assert_eq!((made, noted), (1, 1), "{device}");
+            let noted = world.store.record(&device).unwrap().push.unwrap().attempts;
+            assert_eq!((made, noted), (1, 1), "{device:?}");
         }
     });
 }

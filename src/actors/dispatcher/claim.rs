@@ -8,19 +8,20 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use super::{
     desk::Desk,
     policy::{Permits, Room, Share, plan},
-    work::{Sorted, sort},
+    work::{Held, Sorted, sort},
 };
 use crate::{
     actors::{
         app::Allowance,
+        broker::Broker,
         ready::{Claiming, Found, Place},
     },
-    domain::{queue::Queue, transition::Step},
+    domain::{id::TenantId, queue::Queue, transition::Step},
     ports::{
         error::StoreError,
         queues::{Claimed, Want},
     },
-    telemetry::StoreOperation,
+    telemetry::TenantMetrics,
 };
 
 /// How far ahead of an app's pace its pushes are claimed, in seconds.
@@ -156,20 +157,12 @@ async fn run(turn: Turn, parts: Vec<Part>, granted: OwnedSemaphorePermit) {
     let asked = Instant::now();
     match desk.broker.store.claim(&wants).await {
         Ok(claimed) => {
-            desk.broker
-                .telemetry
-                .store_answered(StoreOperation::Claim, asked.elapsed());
             desk.store_well();
             note_found(desk, parts, &claimed);
             take(desk, claimed, asked, granted);
         }
-        Err(error) => fail(desk, &error),
+        Err(error) => desk.store_ill(&error),
     }
-}
-
-fn fail(desk: &Desk, error: &StoreError) {
-    desk.broker.failed(StoreOperation::Claim, error);
-    desk.store_ill(error);
 }
 
 fn note_found(desk: &Desk, parts: Vec<Part>, claimed: &[Claimed]) {
@@ -195,6 +188,7 @@ fn note_found(desk: &Desk, parts: Vec<Part>, claimed: &[Claimed]) {
 fn take(desk: &Rc<Desk>, claimed: Vec<Claimed>, asked: Instant, mut granted: OwnedSemaphorePermit) {
     let broker = &desk.broker;
     let now = broker.clock.now();
+    let mut tenants = LastTenant(None);
     for claimed in claimed {
         let Some(permit) = granted.split(1) else {
             return;
@@ -215,14 +209,29 @@ fn take(desk: &Rc<Desk>, claimed: Vec<Claimed>, asked: Instant, mut granted: Own
             now,
             jitter: 0.0,
         };
-        match sort(claimed, permit, (&step, wave, asked), &desk.hosts) {
+        let held = Held {
+            _permit: permit,
+            _leased: tenants.of(broker, &claimed.key.tenant).leased(),
+        };
+        match sort(claimed, held, (&step, wave, asked), &desk.hosts) {
             Sorted::Send(lane, work) => desk.waiting.borrow_mut()[app].push(lane, work),
             Sorted::Commit(claim, job) => desk.settle(claim, job),
             Sorted::Damaged(error) => {
                 let detail = format!("device {device}: {error}");
-                broker.failed(StoreOperation::Claim, &StoreError::Damaged { detail });
+                broker.unreadable(&StoreError::Damaged { detail });
             }
         }
+    }
+}
+
+/// The tenant of the last claim: claims of one queue come one after the other.
+struct LastTenant(Option<Arc<TenantMetrics>>);
+
+impl LastTenant {
+    fn of(&mut self, broker: &Broker, tenant: &TenantId) -> &TenantMetrics {
+        self.0.take_if(|known| known.tenant() != tenant);
+        self.0
+            .get_or_insert_with(|| broker.telemetry.tenant(tenant))
     }
 }
 

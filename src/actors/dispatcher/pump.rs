@@ -76,6 +76,7 @@ fn try_one(desk: &Rc<Desk>, index: usize) -> Tried {
         .peek(lane)
         .map_or(Pass::Free, |work| app.pass(&work.host.name));
     if let Pass::NotBefore(wait) = pass {
+        desk.broker.telemetry.put_off(&app.metrics);
         give_back_until(desk, waiting.pop(lane), later_by(now, wait));
         return Tried::Done;
     }

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use jiff::Timestamp;
-use tokio::time::Instant;
 
 use super::{
     desk::Desk,
@@ -13,7 +12,6 @@ use crate::{
     actors::broker::Broker,
     domain::{
         ask::CloseReason,
-        event::EventKind,
         id::{DeviceKey, TenantId},
         item::{After, Before, Item, compose},
         record::{DeviceRecord, Revision, codec},
@@ -24,7 +22,6 @@ use crate::{
         records::{Committed, Stored, Urgency},
     },
     service::edit::{Decision, Edit, edit},
-    telemetry::StoreOperation,
 };
 
 /// What is to be committed.
@@ -43,22 +40,14 @@ pub(super) struct HandBack {
 
 /// Commits a batch. What the store did not take comes back to the desk.
 pub(super) async fn commit(desk: Rc<Desk>, batch: Vec<Settled>) {
-    let began = Instant::now();
     match try_commit(&desk.broker, &batch).await {
-        Ok(()) => {
-            desk.broker.telemetry.store_committed(batch.len());
-            desk.broker
-                .telemetry
-                .store_answered(StoreOperation::Commit, began.elapsed());
-            desk.store_well();
-        }
+        Ok(()) => desk.store_well(),
         Err(error @ StoreError::Damaged { .. }) if batch.len() == 1 => {
             // Nobody can settle it; the claim is left to its lease, and somebody has to look.
-            desk.broker.failed(StoreOperation::Commit, &error);
+            desk.broker.unreadable(&error);
         }
         Err(StoreError::Damaged { .. }) => desk.settle_apart(batch),
         Err(error) => {
-            desk.broker.failed(StoreOperation::Commit, &error);
             desk.store_ill(&error);
             desk.settle_again(batch);
         }
@@ -181,31 +170,29 @@ fn apply(step: &Step<'_>, settled: &Settled, record: &mut DeviceRecord) -> Effec
     }
 }
 
-/// What telemetry has to count once steps are committed; few different things, however many steps.
+/// The asks that ended, to be counted once steps are committed; few different reasons, however many steps.
 #[derive(Debug, Default)]
-struct Told {
-    closed: Vec<(CloseReason, u64)>,
-    events: Vec<(EventKind, u64)>,
-}
+struct Told(Vec<(CloseReason, u64)>);
 
 impl Told {
     fn of(effects: &Effects) -> Self {
         let mut told = Self::default();
         for closed in &effects.closed {
-            add(&mut told.closed, closed.ask.reason, 1);
-        }
-        for event in &effects.events {
-            add(&mut told.events, event.kind, 1);
+            told.add(closed.ask.reason, 1);
         }
         told
     }
 
     fn absorb(&mut self, other: Self) {
-        for (reason, count) in other.closed {
-            add(&mut self.closed, reason, count);
+        for (reason, count) in other.0 {
+            self.add(reason, count);
         }
-        for (kind, count) in other.events {
-            add(&mut self.events, kind, count);
+    }
+
+    fn add(&mut self, reason: CloseReason, count: u64) {
+        match self.0.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, sum)) => *sum += count,
+            None => self.0.push((reason, count)),
         }
     }
 }
@@ -225,21 +212,11 @@ impl<'a> Telling<'a> {
 
     fn tell(self, broker: &Broker) {
         for (tenant, told) in self.0 {
-            for (kind, count) in told.events {
-                broker.telemetry.feed_written(kind, count);
-            }
             let tenant = broker.telemetry.tenant(tenant);
-            for (reason, count) in told.closed {
+            for (reason, count) in told.0 {
                 broker.telemetry.asks_closed(&tenant, reason, count);
             }
         }
-    }
-}
-
-fn add<T: PartialEq>(counts: &mut Vec<(T, u64)>, what: T, count: u64) {
-    match counts.iter_mut().find(|(known, _)| *known == what) {
-        Some((_, sum)) => *sum += count,
-        None => counts.push((what, count)),
     }
 }
 
@@ -248,7 +225,5 @@ pub(super) async fn hand_back(desk: Rc<Desk>, batch: Vec<HandBack>) {
     let claims = batch
         .iter()
         .map(|back| (back.claim.key.clone(), back.claim.lease.clone(), back.at));
-    if let Err(error) = desk.broker.store.hand_back(claims.collect()).await {
-        desk.broker.failed(StoreOperation::Claim, &error);
-    }
+    drop(desk.broker.store.hand_back(claims.collect()).await);
 }

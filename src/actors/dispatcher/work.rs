@@ -22,6 +22,7 @@ use crate::{
         queues::{Claimed, LEASE},
         records::Stored,
     },
+    telemetry::Leased,
 };
 
 /// Least part of a lease that must be left when an attempt starts: a request's timeout and the commit after it.
@@ -42,8 +43,15 @@ pub(super) struct Claim {
     pub(super) due: Timestamp,
     /// When an attempt may start at the latest.
     pub(super) start_by: Instant,
-    /// Bounds what one dispatcher has claimed.
+    /// Bounds what one dispatcher has claimed, and counts it.
+    pub(super) _held: Held,
+}
+
+/// A place among what a dispatcher has claimed.
+#[derive(Debug)]
+pub(super) struct Held {
     pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) _leased: Leased,
 }
 
 /// A push to be sent.
@@ -92,7 +100,7 @@ pub(super) enum Sorted {
 /// Looks at a claim that was asked for at `asked`.
 pub(super) fn sort(
     claimed: Claimed,
-    permit: OwnedSemaphorePermit,
+    held: Held,
     context: (&Step<'_>, bool, Instant),
     hosts: &Hosts,
 ) -> Sorted {
@@ -112,7 +120,7 @@ pub(super) fn sort(
         record,
         due,
         start_by: asked + LEASE.saturating_sub(LEASE_LEFT_MIN),
-        _permit: permit,
+        _held: held,
     };
     match target(&claim.record).filter(|_| sends) {
         Some((uri, generation, (class, deadline))) => {

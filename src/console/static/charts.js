@@ -5,6 +5,8 @@ import { number, words } from "./format.js";
 /** Looks that a chart keeps: ten minutes at one look in two seconds. */
 const POINTS_MAX = 300;
 const HEIGHT = 190;
+/** Steps of the axis of time. */
+const TICKS_SECONDS = [1, 5, 10, 15, 30, 60, 120, 300];
 const COLOURS = ["#3b8fc2", "#d28b26", "#3f9a5a", "#c2475a", "#8a6bbf", "#7d8993"];
 
 /** A chart over time in the element `id`, with one line for each of `series`. */
@@ -29,6 +31,8 @@ export class Chart {
     if (this.data[0].length > POINTS_MAX) this.data.forEach((points) => points.shift());
     const said = this.series.map((name) => `${words(name)} ${number(values.get(name) ?? 0)}`).join(", ");
     this.words.textContent = `Now: ${said}.`;
+    // One moment is no line, and its axis has no times.
+    if (this.data[0].length < 2) return;
     if (this.plot) this.plot.setData(this.data);
     else this.draw();
   }
@@ -45,6 +49,7 @@ export class Chart {
   }
 
   draw() {
+    if (this.data[0].length < 2) return;
     if (this.plot) this.plot.destroy();
     const style = getComputedStyle(document.documentElement);
     const soft = style.getPropertyValue("--soft").trim();
@@ -62,7 +67,7 @@ export class Chart {
       legend: { live: false },
       cursor: { drag: { x: false, y: false } },
       scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
-      axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("en-GB")), space: 80 },
+      axes: [{ ...axis, incrs: TICKS_SECONDS, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("en-GB")), space: 80 },
         { ...axis, values: (_, ticks) => ticks.map(number), size: 55 }],
       series: [{}, ...lines],
     };

@@ -5,9 +5,9 @@ import { showApps } from "./apps.js";
 import { showCampaigns } from "./campaigns.js";
 import { Chart } from "./charts.js";
 import { showDead, tellStory } from "./devices.js";
-import { by, h, say } from "./dom.js";
+import { by, h, say, toast } from "./dom.js";
 import { follow, unfollow } from "./live.js";
-import { parse, rates, sum } from "./metrics.js";
+import { parse, rates, Recent, sum } from "./metrics.js";
 import { showFigures, showFleet, showProblems } from "./now.js";
 import { problems } from "./problems.js";
 
@@ -20,6 +20,7 @@ const PUSH_STATES = ["due", "scheduled", "leased", "awaiting", "blocked"];
 const page = { tenant: null, before: null, failures: 0, looks: 0, timer: null, looking: false };
 const throughput = new Chart("throughput", OUTCOMES);
 const pushes = new Chart("pushes", PUSH_STATES);
+const recent = new Recent();
 
 /** Parts of the answer are null where the key may not see them or a call failed; `missing` says which and why. */
 async function look() {
@@ -37,7 +38,9 @@ async function look() {
   const [tenant, campaigns] = name && tenants
     ? await Promise.all([see(name, get(path("v1/tenants", name))), see("campaigns", get(`${path("v1/tenants", name, "campaigns")}?limit=50`))])
     : [null, null];
-  return { at: Date.now(), ready, apps: apps && apps.items, tenant, campaigns: campaigns && campaigns.items, metrics: metrics && parse(metrics), missing };
+  const parsed = metrics && parse(metrics);
+  const at = Date.now();
+  return { at, ready, apps: apps && apps.items, tenant, campaigns: campaigns && campaigns.items, metrics: parsed, missing, lost: parsed && recent.add(at, parsed) };
 }
 
 /** Whether a part was not seen because the key may not, or because the call failed. */
@@ -187,6 +190,20 @@ function tell(device) {
   by("device-title").scrollIntoView({ block: "start" });
 }
 
+/** A link cannot send the key: with one the metrics are fetched, and kept as a file. */
+async function saveMetrics(event) {
+  if (!key.get()) return;
+  event.preventDefault();
+  try {
+    const file = URL.createObjectURL(new Blob([await text("metrics")], { type: "text/plain" }));
+    h("a", { href: file, download: "reveille-metrics.txt" }).click();
+    setTimeout(() => URL.revokeObjectURL(file), 60000);
+  } catch (error) {
+    toast(`The metrics were not saved: ${error.message}`);
+  }
+}
+
+by("metrics").addEventListener("click", saveMetrics);
 by("tenant").addEventListener("change", (event) => {
   chosen.set(event.target.value);
   changeTenant(event.target.value);

@@ -38,6 +38,35 @@ export function sums(metrics, name, label, labels = {}) {
   return totals;
 }
 
+const MINUTES = 5;
+/** Outcomes that say nothing of the channel: what the error budget is spent on, as the recording rules have it. */
+const LOST = ["unavailable", "app_throttled", "token_refused", "domain_blocked", "our_fault", "redirected"];
+
+/** Remembers the attempts of each app for some minutes; `add` gives what they brought: `[{app, attempts, lost}]`. */
+export class Recent {
+  looks = [];
+
+  add(at, metrics) {
+    const totals = new Map();
+    for (const { labels, value } of samples(metrics, "reveille_attempts_total")) {
+      const total = totals.get(labels.app) || { attempts: 0, lost: 0 };
+      total.attempts += value;
+      if (LOST.includes(labels.outcome)) total.lost += value;
+      totals.set(labels.app, total);
+    }
+    this.looks = this.looks.filter((look) => at - look.at <= MINUTES * 60000);
+    const first = this.looks.length > 0 ? this.looks[0].totals : totals;
+    const gains = [...totals].map(([app, total]) => {
+      const before = first.get(app) || { attempts: 0, lost: 0 };
+      return { app, attempts: total.attempts - before.attempts, lost: total.lost - before.lost };
+    });
+    // Counters that began anew tell nothing of before.
+    if (gains.some(({ attempts }) => attempts < 0)) this.looks = [];
+    this.looks.push({ at, totals });
+    return gains;
+  }
+}
+
 /** What a second brought, by the values of one label; null if the counters began anew between the looks. */
 export function rates(before, now, name, label) {
   const seconds = (now.at - before.at) / 1000;

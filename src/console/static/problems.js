@@ -10,20 +10,26 @@ const SECRET_DAYS = 14;
 const DEAD_SHARE = 0.1;
 const DEAD_LEAST = 20;
 const LAG_SECONDS = 300;
+const EXPIRING_SHARE = 0.25;
+const EXPIRING_LEAST = 100;
+/** Of the attempts so many may be lost: the objective, and how much faster than it is a fire. */
+const OBJECTIVE = 0.005;
+const BURN_FAST = 14.4;
+const ATTEMPTS_LEAST = 100;
 
 const HOLDS = {
-  wave: "WNS refused many channels at once, which looks like a fault of the app and not of the devices; no channel was declared dead for it",
+  wave: "a wave of refusals: WNS refused many channels at once, which looks like a fault of the app and not of the devices; no channel was declared dead for it",
   token_refused: "WNS refuses even fresh access tokens",
   domain_blocked: "WNS says that it blocks this sender",
   outage: "WNS does not answer",
 };
 
 /**
- * `look` is `{ready, apps, tenant, campaigns, metrics, missing}`. What could not be seen is null and stands in `missing` as
- * `{what, error, denied}`.
+ * `look` is `{ready, apps, tenant, campaigns, metrics, missing, lost}`. What could not be seen is null and stands in `missing`
+ * as `{what, error, denied}`. `lost` is what the last minutes brought: `[{app, attempts, lost}]`.
  */
 export function problems(look) {
-  const found = [...ofBroker(look), ...(look.apps || []).flatMap((app) => ofApp(app, look.metrics)), ...ofTenants(look), ...ofCampaigns(look)];
+  const found = [...ofBroker(look), ...(look.apps || []).flatMap((app) => ofApp(app, look.metrics)), ...ofBudget(look), ...ofTenants(look), ...ofCampaigns(look)];
   const order = { critical: 0, warning: 1 };
   return found.sort((a, b) => order[a.severity] - order[b.severity]);
 }
@@ -43,6 +49,8 @@ function ofBroker({ ready, metrics, missing }) {
       found.push(warning("The store warns", `${detail}.`, "ReveilleStoreErrors"));
     } else if (part.status === "failed") {
       found.push(critical(part.name, `has failed: ${detail || "no detail"}.`, "ReveilleActorRestartLoop"));
+    } else if (part.status === "degraded" && part.name.startsWith("actor/")) {
+      found.push(critical(`The ${words(part.name.slice("actor/".length))}`, `is in a restart loop: ${detail}.`, "ReveilleActorRestartLoop"));
     }
   }
   if (!found.some((problem) => problem.subject === "The store is away")) found.push(...ofMissing(missing));
@@ -78,11 +86,13 @@ function ofMissing(missing) {
 
 function ofApp(app, metrics) {
   const found = [];
-  const hold = app.holds[0];
+  const hold = app.holds.find(({ reason }) => reason !== "throttled");
   const until = hold && hold.until ? ` One request is tried ${ago(hold.until)}.` : "";
   if (app.state === "stopped") {
-    const said = app.token.detail ? `: ${app.token.detail}` : "";
-    found.push(critical(`${app.app} is stopped`, `the token endpoint refuses its credential${said}. Nothing is sent until the secret is mended.`, "ReveilleAppStopped"));
+    const refused = "the token endpoint refuse";
+    const detail = app.token.detail || "";
+    const said = detail.startsWith(refused) ? detail : [`${refused}s its credential`, detail].filter(Boolean).join(": ");
+    found.push(critical(`${app.app} is stopped`, `${said}. Nothing is sent until the secret is mended.`, "ReveilleAppStopped"));
   } else if (app.state === "held") {
     const why = hold ? HOLDS[hold.reason] || words(hold.reason) : "WNS does not answer";
     const runbook = app.breaker === "open" || (hold && hold.reason === "outage") ? "ReveilleWnsOutage" : "ReveilleAppHeld";
@@ -95,6 +105,8 @@ function ofApp(app, metrics) {
   } else if (app.token.state === "unavailable") {
     const said = app.token.detail ? `: ${app.token.detail}` : "";
     found.push(warning(`No new token for ${app.app}`, `the token endpoint does not answer${said}.`, "ReveilleTokenEndsSoon"));
+  } else if (app.breaker === "open") {
+    found.push(warning(`Some hosts of WNS do not answer ${app.app}`, "pushes to channels there are put off; the others go out.", "ReveilleHostBreakerOpen"));
   }
   for (const { value } of samples(metrics, "reveille_secret_expiry_timestamp_seconds", { app: app.app })) {
     const days = (value - Date.now() / 1000) / 86400;
@@ -106,8 +118,25 @@ function ofApp(app, metrics) {
   return found;
 }
 
+/** Attempts without a verdict on the channel: WNS away, the app throttled, the sender or the request refused. */
+function ofBudget({ lost }) {
+  const burning = (lost || []).filter((app) => app.attempts >= ATTEMPTS_LEAST && app.lost > BURN_FAST * OBJECTIVE * app.attempts);
+  return burning.map((app) => {
+    const text = `${percent(app.lost, app.attempts)} of the attempts of the last minutes got no verdict; the objective allows ${percent(OBJECTIVE, 1)}. They are repeated, but late.`;
+    return critical(`${app.app} burns its error budget`, text, "ReveilleErrorBudgetBurnFast");
+  });
+}
+
 function ofTenants({ tenant, metrics }) {
   const found = [];
+  for (const { labels, value } of samples(metrics, "reveille_channels_expiring", { within: "7d" })) {
+    const usable = (state) => sum(metrics, "reveille_channels", { tenant: labels.tenant, state });
+    const all = usable("live") + usable("silent");
+    if (value > EXPIRING_LEAST && value > EXPIRING_SHARE * all) {
+      const text = `expire within a week, ${percent(value, all)} of those that can be woken: these devices seem not to have had a session for a fortnight.`;
+      found.push(warning(`${number(value)} channels of ${labels.tenant}`, text, "ReveilleMassExpiryAhead"));
+    }
+  }
   for (const { labels, value } of samples(metrics, "reveille_push_oldest_due_seconds")) {
     if (value > OLD_SECONDS) {
       const far = value > FAR_TOO_OLD_SECONDS;

@@ -26,6 +26,16 @@ impl Telemetry {
         tracing::debug!(app = %app.app, per_second, ceiling_per_second, "changed the pace");
     }
 
+    /// The store was asked how many pushes of the app's tenants are due.
+    pub fn app_sampled(&self, app: &AppMetrics, due: u64) {
+        app.pushes_due.set(i64::try_from(due).unwrap_or(i64::MAX));
+    }
+
+    /// A push waits until its host is tried again.
+    pub fn put_off(&self, app: &AppMetrics) {
+        app.put_off.inc();
+    }
+
     /// Nothing is sent to `host` for a while; `open` hosts are avoided now.
     pub fn breaker_opened(&self, app: &AppMetrics, host: &str, open: usize) {
         app.breakers_open

@@ -90,9 +90,10 @@ impl Telemetry {
             );
             return;
         }
+        let recent = || recent(attempt, at);
+        self.0.recent.keep(&app.app, (kind.label(), at), recent);
         self.failure(kind.label(), app.app.as_str(), now, |suppressed| {
             write_line(app, attempt, suppressed);
-            self.0.recent.keep(&app.app, recent(attempt, at));
         });
     }
 

@@ -21,8 +21,12 @@ impl Telemetry {
         });
     }
 
-    /// The oldest message that a tenant's inbox holds is this old.
+    /// The oldest message that a tenant's inbox holds is this old. The tenant's other series begin here, at zero.
     pub fn inbox_lags(&self, tenant: &TenantMetrics, lag: Duration) {
+        for result in MessageResult::ALL {
+            self.count_messages(tenant, *result, 0);
+        }
+        self.outbox_written(tenant, 0);
         let gauge = self.0.families.inbox_lag.with(&[tenant.tenant.as_str()]);
         gauge.set(lag.as_secs_f64());
     }

@@ -15,7 +15,7 @@ mod webhook;
 pub use self::{
     api::RequestInFlight,
     attempt::{AttemptFinished, InFlight},
-    tenant::TenantSample,
+    tenant::{Leased, TenantSample},
     webhook::WebhookLag,
 };
 

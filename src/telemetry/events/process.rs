@@ -17,6 +17,11 @@ impl Telemetry {
         tracing::warn!("{advice}");
     }
 
+    /// A library has something to say, at this place of its source. Whether it is to be written.
+    pub(in crate::telemetry) fn library_said(&self, place: &str, now: Instant) -> bool {
+        self.0.failures.is_first("library", place, now)
+    }
+
     /// The broker takes no more requests and waits for what is on the wire.
     pub fn draining(&self, timeout: Duration) {
         tracing::info!(timeout_seconds = timeout.as_secs_f64(), "draining");

@@ -10,10 +10,9 @@ use crate::{
 };
 
 impl Telemetry {
-    /// The store has answered.
+    /// The store has answered a call, well or not.
     pub fn store_answered(&self, operation: StoreOperation, took: Duration) {
-        let histogram = self.0.families.store_duration.with(&[operation.as_str()]);
-        histogram.observe(took.as_secs_f64());
+        self.0.store_durations[operation as usize].observe(took.as_secs_f64());
         tracing::trace!(operation = operation.as_str(), "the store answered");
     }
 
@@ -48,21 +47,21 @@ impl Telemetry {
     /// `items` changes went to the store together.
     pub fn store_committed(&self, items: usize) {
         let count = u32::try_from(items).unwrap_or(u32::MAX);
-        self.0
-            .families
-            .store_batch
-            .with(&[])
-            .observe(f64::from(count));
+        self.0.store_batch.observe(f64::from(count));
         tracing::trace!(items, "committed");
     }
 
-    /// `events` events of one type were written to feeds.
-    pub fn feed_written(&self, kind: EventKind, events: u64) {
-        self.0
-            .families
-            .feed_events
-            .with(&[kind.as_str()])
-            .inc_by(events);
-        tracing::trace!(kind = kind.as_str(), events, "wrote to the feed");
+    /// Events of these types were written to feeds.
+    pub fn feed_written(&self, kinds: impl IntoIterator<Item = EventKind>) {
+        let mut counts = [0; EventKind::ALL.len()];
+        for kind in kinds {
+            counts[kind as usize] += 1;
+        }
+        for (kind, events) in EventKind::ALL.into_iter().zip(counts) {
+            if events > 0 {
+                self.0.feed_events[kind as usize].inc_by(events);
+                tracing::trace!(kind = kind.as_str(), events, "wrote to the feed");
+            }
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use prometheus::IntGauge;
+
 use crate::{
     domain::{
         ask::{Class, CloseReason},
@@ -10,12 +12,38 @@ use crate::{
     telemetry::{CampaignPhase, Horizon, PushState, TargetPhase, Telemetry, TenantMetrics},
 };
 
+/// A push that this broker has claimed; counted until dropped.
+#[derive(Debug)]
+pub struct Leased(IntGauge);
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl TenantMetrics {
+    /// This broker has claimed one of the tenant's pushes. Keep the answer as long as it has.
+    #[must_use]
+    pub fn leased(&self) -> Leased {
+        let gauge = self.pushes[&PushState::Leased].clone();
+        gauge.inc();
+        Leased(gauge)
+    }
+
+    /// How many of the tenant's pushes this broker holds.
+    #[must_use]
+    pub fn pushes_leased(&self) -> u64 {
+        u64::try_from(self.pushes[&PushState::Leased].get()).unwrap_or(0)
+    }
+}
+
 /// What was counted in the store for one tenant; what is not named is zero.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TenantSample {
     /// Open pushes by the class of the leading ask.
     pub pushes_open: Vec<(Class, u64)>,
-    /// Open pushes by what they wait for.
+    /// Open pushes by what they wait for; those that are leased are counted as they are claimed.
     pub pushes: Vec<(PushState, u64)>,
     /// For how long the oldest due push has been due.
     pub oldest_due: Duration,
@@ -29,6 +57,15 @@ pub struct TenantSample {
     pub campaign_targets: Vec<(TargetPhase, u64)>,
 }
 
+impl TenantSample {
+    /// Pushes whose time has come.
+    #[must_use]
+    pub fn due(&self) -> u64 {
+        let due = self.pushes.iter().find(|(s, _)| *s == PushState::Due);
+        due.map_or(0, |(_, pushes)| *pushes)
+    }
+}
+
 impl Telemetry {
     /// The store was asked how a tenant stands.
     pub fn tenant_sampled(&self, tenant: &TenantMetrics, sample: &TenantSample) {
@@ -38,7 +75,8 @@ impl Telemetry {
         for (at, kind) in ChannelKind::ALL.into_iter().enumerate() {
             tenant.channels[at].set(of(&sample.channels, kind));
         }
-        for (state, gauge) in &tenant.pushes {
+        let counted = tenant.pushes.iter();
+        for (state, gauge) in counted.filter(|(state, _)| **state != PushState::Leased) {
             gauge.set(of(&sample.pushes, *state));
         }
         for (horizon, gauge) in &tenant.channels_expiring {

@@ -68,22 +68,19 @@ async fn a_storm_of_failures_writes_two_lines_and_counts_every_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn recent_failures_are_the_last_ones_and_bounded() {
+async fn recent_failures_are_examples_of_each_outcome_and_bounded() {
     let telemetry = telemetry();
-    let start = Instant::now();
-    let outcome = Outcome::Redirected { status: 302 };
-    for number in 0..RECENT_PER_APP as u32 + 10 {
-        finish(
-            &telemetry,
-            &outcome,
-            start + Duration::from_secs(10) * number,
-        );
-    }
-    assert_eq!(
-        telemetry
-            .recent_failures(&AppId::new("contoso").unwrap())
-            .len(),
-        RECENT_PER_APP
-    );
+    let rare = Outcome::Redirected { status: 302 };
+    let common = Outcome::ChannelRefused {
+        cause: ChannelRefusal::Gone,
+    };
+
+    finish(&telemetry, &rare, Instant::now());
+    (0..5000).for_each(|_| finish(&telemetry, &common, Instant::now()));
+
+    let kept = telemetry.recent_failures(&AppId::new("contoso").unwrap());
+    let of = |outcome: &str| kept.iter().filter(|kept| kept.outcome == outcome).count();
+    assert_eq!(of("redirected"), 1);
+    assert_eq!(of("channel_refused"), RECENT_PER_OUTCOME);
     assert_eq!(telemetry.recent_failures(&AppId::new("other").unwrap()), []);
 }

@@ -9,8 +9,12 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use reveille::{
-    adapters::embedded::{EmbeddedOptions, EmbeddedStore},
+    adapters::{
+        embedded::{EmbeddedOptions, EmbeddedStore},
+        measured::MeasuredStore,
+    },
     ports::{Store, clock::Clock, queues::LEASE},
+    telemetry::Telemetry,
 };
 use tempfile::TempDir;
 
@@ -90,8 +94,10 @@ fn copy_folder(from: &Path, to: &Path) {
 
 #[async_trait]
 impl Backend for Embedded {
+    /// As a broker uses it: measured.
     fn store(&self) -> Arc<dyn Store> {
-        self.store.clone()
+        let telemetry = Telemetry::new(Duration::from_secs(60));
+        Arc::new(MeasuredStore::new(self.store.clone(), telemetry))
     }
 
     fn other(&self) -> Arc<dyn Store> {
