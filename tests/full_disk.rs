@@ -158,13 +158,15 @@ async fn child_on_a_small_disk() {
         Path::new(&folder).join("store"),
         Path::new(&folder).join("glutton"),
     );
+    let neighbour = folder.with_file_name("neighbour");
+    std::fs::write(&neighbour, vec![0; 6 * 1024 * 1024]).unwrap();
     let store = open(&folder);
     let running = Bytes::from_static(b"running");
     store
         .put("app/contoso", running, Precondition::Absent, None)
         .await
         .unwrap();
-    let opened = open_until_full(&store).await;
+    let mut opened = open_until_full(&store).await;
     assert!(opened > 100, "{opened}");
     let warnings = store.probe().await.unwrap().warnings;
     assert!(
@@ -197,12 +199,15 @@ async fn child_on_a_small_disk() {
         settled += settle(&store, 64).await;
     }
     let again = store
-        .commit(vec![opening(1_000_000)], Urgency::Open, None)
+        .commit(vec![opening(opened)], Urgency::Open, None)
         .await;
     assert_eq!(again, Ok(vec![Committed::Done]));
+    opened += 1;
     check(&store, opened, settled).await;
 
-    // Full once more: the ballast has come back, and what settling changes elsewhere finds room or is refused whole.
+    // Full once more: the ballast has come back as soon as there was room for it.
+    std::fs::remove_file(&neighbour).unwrap();
+    settled += settle(&store, 16).await;
     assert!(folder.join("log").join("ballast").exists());
     eat_the_disk(&glutton);
     for _ in 0..20 {
