@@ -13,6 +13,7 @@ mod collector;
 mod console;
 mod copy;
 mod crash;
+mod demo;
 mod fleet;
 mod hostile;
 mod live;

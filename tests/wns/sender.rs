@@ -120,6 +120,27 @@ async fn connections_are_kept_and_used_again() {
 }
 
 #[tokio::test]
+async fn a_connection_that_lay_idle_too_long_is_not_used_again() {
+    let trust = http1();
+    let server = Server::start(Some(&trust), |_| answer("200 OK", RECEIVED)).await;
+    let config = HttpConfig {
+        idle_timeout: Duration::from_millis(50),
+        ..config(&trust)
+    };
+    let sender = sender(config, &server);
+
+    for _ in 0..2 {
+        sender
+            .send(notification(server.address.port()), now())
+            .await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    let connections: Vec<usize> = server.arrived().iter().map(|a| a.connection).collect();
+    assert_eq!(connections, [1, 2]);
+}
+
+#[tokio::test]
 async fn a_reused_connection_that_breaks_is_replaced_at_once() {
     let trust = http1();
     let script = |arrived: &crate::server::Arrived| match arrived.connection {

@@ -354,8 +354,7 @@ fn is_wns_host(host: &str) -> bool {
     let Some(start) = host.len().checked_sub(WNS_DOMAIN.len()) else {
         return false;
     };
-    host[start..].eq_ignore_ascii_case(WNS_DOMAIN)
-        && (start == 0 || host.as_bytes()[start - 1] == b'.')
+    host[start..].eq_ignore_ascii_case(WNS_DOMAIN) && host[..start].ends_with('.')
 }
 
 /// Of the shape that every known channel URI has, in which no two parsers could differ: a lower-case name that ends in
