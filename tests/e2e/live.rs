@@ -91,6 +91,11 @@ async fn campaigns_over_the_same_devices_share_the_pushes_and_each_is_credited_b
 
     // when one of them is called off, and the app goes on
     campaigns[2].ask("cancel").await;
+    campaigns[2]
+        .reach("its asks are called off", async || {
+            count(&campaigns[2].campaign().await, "cancelled") == 200
+        })
+        .await;
     app(&rig, "resume").await;
     for console in &campaigns[..2] {
         console
