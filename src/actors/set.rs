@@ -193,10 +193,8 @@ impl ActorSet {
     pub async fn drain(&self, longest: Duration) -> usize {
         let until = Instant::now() + longest;
         for (dispatcher, _) in &self.dispatchers {
-            // A dispatcher that cannot take it has no mailbox any more, and nothing to drain.
-            if dispatcher.send(Drain).await.is_err() {
-                continue;
-            }
+            // One that has no mailbox any more has nothing to drain; one that is being restarted may take longer than there is.
+            timeout_at(until, dispatcher.send(Drain)).await.ok();
         }
         for (_, permits) in &self.dispatchers {
             let all = u32::try_from(permits.claims_max).unwrap_or(u32::MAX);
