@@ -41,6 +41,10 @@ pub const CAPACITY: usize = 1;
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two samples while nothing seems to change.
 const INTERVAL_QUIET: Duration = Duration::from_secs(30);
+/// Tenants looked at together.
+const TENANTS: usize = 256;
+/// Tenants looked at in a sample while nothing seems to change; the next one goes on behind them.
+const TENANTS_QUIET: usize = 128;
 
 /// Takes samples.
 #[derive(Clone)]
@@ -67,6 +71,7 @@ async fn watch(sampler: Sampler) {
         changed: broker.store.changed(),
         known: None,
     };
+    let mut round = Round::All;
     let mut news = News::of(broker);
     let mut next = Instant::now();
     loop {
@@ -74,11 +79,13 @@ async fn watch(sampler: Sampler) {
         sampler.metrics.progressed(now);
         broker.telemetry.summarise_failures(now);
         // What is due grows older without any news.
-        if news.came() || now >= next {
-            next = now + INTERVAL_QUIET;
-            if let Err(error) = sample_all(broker, &mut campaigns).await {
-                broker.failed(StoreOperation::Query, &error);
-                next = now;
+        if news.came() {
+            (round, next) = (Round::All, now);
+        }
+        if now >= next {
+            match sample_all(broker, &mut campaigns, round).await {
+                Ok(then) => (round, next) = (then, now + INTERVAL_QUIET),
+                Err(error) => broker.failed(StoreOperation::Query, &error),
             }
         }
         sleep(INTERVAL).await;
@@ -139,25 +146,57 @@ impl Campaigns {
     }
 }
 
-async fn sample_all(broker: &Broker, campaigns: &mut Campaigns) -> Result<(), StoreError> {
+/// Which tenants are looked at.
+#[derive(Clone, Copy)]
+enum Round {
+    All,
+    /// Some, beginning with this one.
+    From(usize),
+}
+
+impl Round {
+    /// Leaves those that are looked at in this round; tells which one comes next.
+    fn choose(self, tenants: &mut Vec<TenantId>) -> Self {
+        let Self::From(first) = self else {
+            return Self::From(0);
+        };
+        let first = first % tenants.len().max(1);
+        tenants.rotate_left(first);
+        tenants.truncate(TENANTS_QUIET);
+        Self::From(first + tenants.len())
+    }
+}
+
+/// Takes samples of the tenants of a round; gives the next round.
+async fn sample_all(
+    broker: &Broker,
+    campaigns: &mut Campaigns,
+    round: Round,
+) -> Result<Round, StoreError> {
     let census = broker.store.census().await?;
     let standing = campaigns.look(broker).await?;
     let none = BTreeMap::new();
+    let mut tenants = Vec::new();
     for app in &broker.apps {
-        for tenant in broker.directory.tenants_of(&app.settings.id).await? {
+        tenants.extend(broker.directory.tenants_of(&app.settings.id).await?);
+    }
+    let next = round.choose(&mut tenants);
+    for tenants in tenants.chunks(TENANTS) {
+        let counters = broker.store.counters_of(tenants, "").await?;
+        for (tenant, counters) in tenants.iter().zip(&counters) {
             let seen = Seen {
-                counters: &broker.store.counters(&tenant, "").await?,
+                counters,
                 census: &census,
-                campaigns: standing.get(&tenant).unwrap_or(&none),
+                campaigns: standing.get(tenant).unwrap_or(&none),
                 now: broker.clock.now(),
             };
-            let sample = sample(&tenant, &seen);
+            let sample = sample(tenant, &seen);
             broker
                 .telemetry
-                .tenant_sampled(&broker.telemetry.tenant(&tenant), &sample);
+                .tenant_sampled(&broker.telemetry.tenant(tenant), &sample);
         }
     }
-    Ok(())
+    Ok(next)
 }
 
 /// What a sample is taken from.
@@ -304,6 +343,23 @@ mod tests {
         ]
         .map(|(name, count): (&str, i64)| (name.to_owned(), count))
         .into()
+    }
+
+    #[test]
+    fn while_nothing_changes_many_tenants_are_looked_at_in_turns() {
+        let tenant = |n: usize| TenantId::new(&format!("t{n}")).unwrap();
+        let all: Vec<TenantId> = (0..2 * TENANTS_QUIET + 1).map(tenant).collect();
+        let (mut seen, mut round) = (Vec::new(), Round::All);
+        for _ in 0..4 {
+            let mut chosen = all.clone();
+            round = round.choose(&mut chosen);
+            seen.push(chosen);
+        }
+        assert_eq!(seen[0], all);
+        assert_eq!(seen[1], all[..TENANTS_QUIET]);
+        assert_eq!(seen[2], all[TENANTS_QUIET..2 * TENANTS_QUIET]);
+        assert_eq!(seen[3][..2], [all[2 * TENANTS_QUIET].clone(), tenant(0)]);
+        Round::From(3).choose(&mut Vec::new());
     }
 
     #[test]

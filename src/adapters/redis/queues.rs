@@ -121,11 +121,9 @@ impl Queues for RedisStore {
         let core = &self.core;
         let shards: Vec<usize> = (0..core.shards()).collect();
         let mut queues: Vec<(usize, Queue, i64)> = Vec::new();
-        for name in ["ready", "asleep"] {
-            for set in queues_in(core, &shards, name).await? {
-                let found = set.queues.into_iter();
-                queues.extend(found.map(|(queue, first)| (set.shard, queue, first)));
-            }
+        for set in queues_in(core, &shards, &["ready", "asleep"]).await? {
+            let found = set.queues.into_iter();
+            queues.extend(found.map(|(queue, first)| (set.shard, queue, first)));
         }
         let key =
             |(shard, queue, _): &(usize, Queue, i64)| (*shard, core.keys().queue(*shard, queue));
@@ -163,7 +161,7 @@ impl Core {
         shards: &[usize],
     ) -> Result<Vec<(Queue, i64)>, StoreError> {
         let mut ready = Vec::new();
-        for set in queues_in(self, shards, "ready").await? {
+        for set in queues_in(self, shards, &["ready"]).await? {
             self.hints.replace(set.shard, &set.queues, set.as_of);
             ready.extend(set.queues);
         }
@@ -178,22 +176,29 @@ struct QueueSet {
     queues: Vec<(Queue, i64)>,
 }
 
-async fn queues_in(core: &Core, shards: &[usize], name: &str) -> Result<Vec<QueueSet>, StoreError> {
+/// The sets of these names in every one of these shards.
+async fn queues_in(
+    core: &Core,
+    shards: &[usize],
+    names: &[&str],
+) -> Result<Vec<QueueSet>, StoreError> {
     let places = core.by_gate(shards.iter().copied());
     let calls = places.into_values().map(async |places| {
+        let named = |place: usize| names.iter().map(move |name| (shards[place], *name));
+        let asked: Vec<(usize, &str)> = places.into_iter().flat_map(named).collect();
         let mut call = ScriptCall::new(&QUEUES);
-        for place in &places {
-            call = call.key(core.keys().own(shards[*place], name));
+        for (shard, name) in &asked {
+            call = call.key(core.keys().own(*shard, name));
         }
-        let answer = core.client.run(shards[places[0]], call).await?;
+        let answer = core.client.run(asked[0].0, call).await?;
         let (as_of, sets): (i64, Vec<Vec<(String, f64)>>) =
             redis::from_redis_value(answer).map_err(|_| damaged("ready queues"))?;
-        let sets = places.into_iter().zip(sets).map(|(place, set)| {
+        let sets = asked.into_iter().zip(sets).map(|((shard, _), set)| {
             let entries = set.into_iter();
             let queues = entries.map(|(name, first)| Ok((queue_of(&name)?, micros_of(first))));
             let queues = queues.collect::<Result<_, StoreError>>()?;
             Ok(QueueSet {
-                shard: shards[place],
+                shard,
                 as_of,
                 queues,
             })
