@@ -21,6 +21,7 @@ mod frozen;
 mod histories;
 mod inbox;
 mod opening;
+mod readiness;
 mod rig;
 mod sentinel;
 mod streams;

@@ -688,6 +688,7 @@ impl Probe for MemoryStore {
         Ok(StoreHealth {
             description: String::new(),
             durability: String::new(),
+            failing: None,
             warnings: Vec::new(),
         })
     }
