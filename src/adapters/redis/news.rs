@@ -67,6 +67,8 @@ async fn listen_to(core: &Arc<Core>, node: &Arc<Node>) {
         let subscribed = subscribe(core, node, &places, push).await;
         note_permission(core, &subscribed);
         if let Ok(connection) = subscribed {
+            // Questions go another way, which may be mended later than this one.
+            let _up = tokio::time::timeout(core.options.timeout, node.up()).await;
             catch_up(core, &places).await;
             core.heard.send_modify(|count| *count += 1);
             hear(core, &places, &mut heard, &missed).await;
