@@ -115,6 +115,18 @@ pub trait Records: Send + Sync {
         }
     }
 
+    /// Returns when what was read of these devices before the call is as durable as what is committed; it may have been read
+    /// before whoever committed it was answered.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it may be lost yet.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn confirm(&self, _devices: &[DeviceKey]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Raises the fence `name` to `epoch` in the whole store; lower epochs are refused from then on. Lower or equal values
     /// change nothing.
     ///

@@ -15,7 +15,7 @@ use super::{
     errors::{damaged, unavailable},
     pages::{Place, fill},
     reading::{ReadJob, stored},
-    script::{RAISE_FENCE, ScriptCall},
+    script::{CONFIRM, RAISE_FENCE, ScriptCall},
 };
 use crate::{
     domain::id::{DeviceId, DeviceKey, TenantId},
@@ -51,6 +51,25 @@ impl Records for RedisStore {
             Ok(()) => commit(&self.core, items, urgency, None).await,
             Err(closed) => vec![Err(closed); items.len()],
         }
+    }
+
+    async fn confirm(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
+        self.core.open()?;
+        let core = &self.core;
+        if core.options.min_replicas_to_ack == 0 {
+            return Ok(());
+        }
+        // Any write will do: what a replica has of it, it has of all that came before.
+        let shards = devices.iter().map(|key| core.keys().shard_of(key));
+        let gates: BTreeMap<usize, usize> = shards
+            .map(|shard| (core.client.gate_of(shard), shard))
+            .collect();
+        let calls = gates.into_values().map(|shard| {
+            let call = ScriptCall::new(&CONFIRM).key(core.keys().own(shard, "meta"));
+            core.client.run_durably(shard, call)
+        });
+        let confirmed = join_all(calls).await.into_iter();
+        confirmed.collect::<Result<Vec<_>, _>>().map(drop)
     }
 
     async fn raise_fence(&self, fence: &Fence) -> Result<(), StoreError> {
