@@ -166,8 +166,9 @@ impl Broker {
             }
         }
         health
-            .warnings
+            .failing
             .iter()
+            .chain(&health.warnings)
             .chain(&advice)
             .for_each(|a| telemetry.advised(a));
         Ok(Self {

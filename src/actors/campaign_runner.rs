@@ -25,7 +25,7 @@ pub const CAPACITY: usize = 1;
 pub const SHIFTS_MAX: usize = 1024;
 /// Shortest and longest time between two looks at all campaigns; a changed document shortens it.
 const LOOK_MIN: Duration = Duration::from_millis(200);
-const LOOK_MAX: Duration = Duration::from_secs(10);
+const LOOK_MAX: Duration = Duration::from_secs(30);
 /// When to offer a shift again where another broker has the campaign.
 const ELSEWHERE: Duration = Duration::from_secs(5);
 /// When to begin a shift again that the store has ended; doubles with each further time.

@@ -32,6 +32,8 @@ use crate::{
 pub const CAPACITY: usize = 1;
 /// Time between two rounds.
 const ROUND: Duration = Duration::from_secs(15);
+/// Time until events are looked at again after none was too old: while they come fast, commits trim them too.
+const TRIM_QUIET: Duration = Duration::from_secs(120);
 /// The lease, and for how long it is held at a time.
 const LEASE_NAME: &str = "janitor";
 const LEASE_TERM: Duration = Duration::from_secs(60);
@@ -65,11 +67,10 @@ impl Supervised for Janitor {}
 
 async fn tidy(janitor: Janitor) {
     let broker = &janitor.broker;
-    let mut cursors = HashMap::new();
-    let mut reminder = None;
+    let mut progress = Progress::default();
     loop {
         janitor.metrics.progressed(Instant::now());
-        match round(broker, &mut cursors, &mut reminder).await {
+        match round(broker, &mut progress).await {
             Ok(()) => {}
             Err(error) => broker.unreadable(&error),
         }
@@ -80,11 +81,18 @@ async fn tidy(janitor: Janitor) {
 /// How far each queue was looked through.
 type Cursors = HashMap<Queue, String>;
 
-async fn round(
-    broker: &Broker,
-    cursors: &mut Cursors,
-    reminder: &mut Option<Reminder>,
-) -> Result<(), StoreError> {
+/// How far everything has come.
+#[derive(Default)]
+struct Progress {
+    cursors: Cursors,
+    reminder: Option<Reminder>,
+    /// The day whose expiring channels have been told.
+    told: Option<String>,
+    /// When none of the events was too old.
+    trimmed_at: Option<Instant>,
+}
+
+async fn round(broker: &Broker, progress: &mut Progress) -> Result<(), StoreError> {
     let owner = &broker.settings.broker;
     if broker
         .store
@@ -92,26 +100,34 @@ async fn round(
         .await?
         .is_none()
     {
-        cursors.clear();
-        *reminder = None;
+        *progress = Progress::default();
         return Ok(());
     }
-    remind(broker, reminder).await?;
-    broker.store.trim().await?;
+    remind(broker, progress).await?;
+    trim(broker, progress).await?;
     let crowded = jiff::SignedDuration::try_from(OVERDUE).unwrap_or(jiff::SignedDuration::ZERO);
     let now = broker.clock.now();
     for (ready, _) in broker.store.census().await? {
         let late = now.duration_since(ready.earliest) > crowded;
         if ready.queue.lane != Lane::Timer && late {
-            sweep(broker, &ready.queue, cursors).await?;
+            sweep(broker, &ready.queue, &mut progress.cursors).await?;
         }
+    }
+    Ok(())
+}
+
+async fn trim(broker: &Broker, progress: &mut Progress) -> Result<(), StoreError> {
+    let quiet = |at: Instant| at.elapsed() < TRIM_QUIET;
+    if !progress.trimmed_at.is_some_and(quiet) {
+        let trimmed = broker.store.trim().await?;
+        progress.trimmed_at = (trimmed == 0).then(Instant::now);
     }
     Ok(())
 }
 
 /// Tells once a day which channels will expire. The day is noted when all were told; a broker that takes over in between
 /// tells some a second time.
-async fn remind(broker: &Broker, reminder: &mut Option<Reminder>) -> Result<(), StoreError> {
+async fn remind(broker: &Broker, progress: &mut Progress) -> Result<(), StoreError> {
     let desk = broker.desk();
     let today = broker
         .clock
@@ -119,11 +135,15 @@ async fn remind(broker: &Broker, reminder: &mut Option<Reminder>) -> Result<(), 
         .to_zoned(TimeZone::UTC)
         .date()
         .to_string();
-    let walk = match reminder {
+    if progress.told.as_ref() == Some(&today) {
+        return Ok(());
+    }
+    let walk = match &mut progress.reminder {
         Some(walk) => walk,
-        None => {
+        reminder @ None => {
             let told = broker.store.get(REMINDED).await?;
             if told.is_some_and(|told| told.bytes == today.as_bytes()) {
+                progress.told = Some(today);
                 return Ok(());
             }
             let mut tenants = Vec::new();
@@ -134,7 +154,7 @@ async fn remind(broker: &Broker, reminder: &mut Option<Reminder>) -> Result<(), 
         }
     };
     if walk.go_on(&desk, ENTRIES_MAX).await? {
-        *reminder = None;
+        progress.reminder = None;
         let (any, ttl) = (Precondition::Any, Some(REMINDED_TTL));
         broker.store.put(REMINDED, today.into(), any, ttl).await?;
     }

@@ -4,7 +4,11 @@
 //! Owns nothing but how far the campaigns had come when they were read last; they are read again only when some document
 //! has changed. A scrape reads what was sampled last and never touches the store.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{Actor, Context, Supervised};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -39,6 +43,10 @@ pub const CAPACITY: usize = 1;
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two samples while nothing seems to change.
 const INTERVAL_QUIET: Duration = Duration::from_secs(30);
+/// Tenants looked at together.
+const TENANTS: usize = 256;
+/// Tenants looked at in a sample while nothing seems to change; the next one goes on behind them.
+const TENANTS_QUIET: usize = 128;
 
 /// Takes samples.
 #[derive(Clone)]
@@ -65,6 +73,7 @@ async fn watch(sampler: Sampler) {
         changed: broker.store.changed(),
         known: None,
     };
+    let mut round = Round::All;
     let mut news = News::of(broker);
     let mut next = Instant::now();
     loop {
@@ -72,11 +81,13 @@ async fn watch(sampler: Sampler) {
         sampler.metrics.progressed(now);
         broker.telemetry.summarise_failures(now);
         // What is due grows older without any news.
-        if news.came() || now >= next {
-            next = now + INTERVAL_QUIET;
-            if let Err(error) = sample_all(broker, &mut campaigns).await {
-                broker.unreadable(&error);
-                next = now;
+        if news.came() {
+            (round, next) = (Round::All, now);
+        }
+        if now >= next {
+            match sample_all(broker, &mut campaigns, round).await {
+                Ok(then) => (round, next) = (then, now + INTERVAL_QUIET),
+                Err(error) => broker.unreadable(&error),
             }
         }
         sleep(INTERVAL).await;
@@ -137,28 +148,73 @@ impl Campaigns {
     }
 }
 
-async fn sample_all(broker: &Broker, campaigns: &mut Campaigns) -> Result<(), StoreError> {
+/// Which tenants are looked at.
+#[derive(Clone, Copy)]
+enum Round {
+    All,
+    /// Some, beginning with this one.
+    From(usize),
+}
+
+impl Round {
+    /// Leaves those that are looked at in this round; tells which one comes next.
+    fn choose(self, tenants: &mut Vec<TenantId>) -> Self {
+        let Self::From(first) = self else {
+            return Self::From(0);
+        };
+        let first = first % tenants.len().max(1);
+        tenants.rotate_left(first);
+        tenants.truncate(TENANTS_QUIET);
+        Self::From(first + tenants.len())
+    }
+}
+
+/// Takes samples of the tenants of a round; gives the next round.
+async fn sample_all(
+    broker: &Broker,
+    campaigns: &mut Campaigns,
+    round: Round,
+) -> Result<Round, StoreError> {
     let census = broker.store.census().await?;
     let standing = campaigns.look(broker).await?;
     let none = BTreeMap::new();
-    for app in &broker.apps {
-        let mut due = 0;
-        for tenant in broker.directory.tenants_of(&app.settings.id).await? {
-            let metrics = broker.telemetry.tenant(&tenant);
+    let (mut tenants, mut apps) = (Vec::new(), HashMap::new());
+    for (at, app) in broker.apps.iter().enumerate() {
+        let own = broker.directory.tenants_of(&app.settings.id).await?;
+        apps.extend(own.iter().map(|tenant| (tenant.clone(), at)));
+        tenants.extend(own);
+    }
+    sample_apps(broker, &apps, &census);
+    let next = round.choose(&mut tenants);
+    for tenants in tenants.chunks(TENANTS) {
+        let counters = broker.store.counters_of(tenants, "").await?;
+        for (tenant, counters) in tenants.iter().zip(&counters) {
+            let metrics = broker.telemetry.tenant(tenant);
             let seen = Seen {
-                counters: &broker.store.counters(&tenant, "").await?,
+                counters,
                 census: &census,
-                campaigns: standing.get(&tenant).unwrap_or(&none),
+                campaigns: standing.get(tenant).unwrap_or(&none),
                 leased: metrics.pushes_leased(),
                 now: broker.clock.now(),
             };
-            let sample = sample(&tenant, &seen);
-            due += sample.due();
+            let sample = sample(tenant, &seen);
             broker.telemetry.tenant_sampled(&metrics, &sample);
         }
+    }
+    Ok(next)
+}
+
+/// Takes a sample of each app, whose tenants are told by `apps`.
+fn sample_apps(broker: &Broker, apps: &HashMap<TenantId, usize>, census: &[(Ready, u64)]) {
+    let (now, mut due) = (broker.clock.now(), vec![0; broker.apps.len()]);
+    for (ready, entries) in census {
+        if let (PushState::Due, Some(app)) = (state_of(ready, now), apps.get(&ready.queue.tenant)) {
+            due[*app] += entries;
+        }
+    }
+    for (app, due) in broker.apps.iter().zip(due) {
         broker.telemetry.app_sampled(&app.metrics, due);
     }
-    Ok(())
 }
 
 /// What a sample is taken from.
@@ -194,15 +250,10 @@ fn sample(tenant: &TenantId, seen: &Seen<'_>) -> TenantSample {
     let mut states: BTreeMap<&str, (PushState, u64)> = BTreeMap::new();
     let mut oldest = Duration::ZERO;
     for (ready, entries) in mine {
-        let late = Duration::try_from(now.duration_since(ready.earliest)).ok();
-        let state = match ready.queue.lane {
-            Lane::Timer => PushState::Blocked,
-            Lane::Repush => PushState::Awaiting,
-            Lane::Urgent | Lane::Normal | Lane::Bulk if late.is_some() => PushState::Due,
-            Lane::Urgent | Lane::Normal | Lane::Bulk => PushState::Scheduled,
-        };
+        let state = state_of(ready, now);
         if state == PushState::Due {
-            oldest = oldest.max(late.unwrap_or(Duration::ZERO));
+            let late = Duration::try_from(now.duration_since(ready.earliest));
+            oldest = oldest.max(late.unwrap_or_default());
         }
         states.entry(state.as_str()).or_insert((state, 0)).1 += entries;
     }
@@ -222,6 +273,16 @@ fn sample(tenant: &TenantId, seen: &Seen<'_>) -> TenantSample {
         channels_expiring: expiring(counters, now),
         campaigns: phases(campaigns),
         campaign_targets: progress(seen),
+    }
+}
+
+/// What the pushes of a queue count as: a queue is due if its first one is.
+fn state_of(ready: &Ready, now: Timestamp) -> PushState {
+    match ready.queue.lane {
+        Lane::Timer => PushState::Blocked,
+        Lane::Repush => PushState::Awaiting,
+        Lane::Urgent | Lane::Normal | Lane::Bulk if ready.earliest <= now => PushState::Due,
+        Lane::Urgent | Lane::Normal | Lane::Bulk => PushState::Scheduled,
     }
 }
 
@@ -312,6 +373,23 @@ mod tests {
         ]
         .map(|(name, count): (&str, i64)| (name.to_owned(), count))
         .into()
+    }
+
+    #[test]
+    fn while_nothing_changes_many_tenants_are_looked_at_in_turns() {
+        let tenant = |n: usize| TenantId::new(&format!("t{n}")).unwrap();
+        let all: Vec<TenantId> = (0..2 * TENANTS_QUIET + 1).map(tenant).collect();
+        let (mut seen, mut round) = (Vec::new(), Round::All);
+        for _ in 0..4 {
+            let mut chosen = all.clone();
+            round = round.choose(&mut chosen);
+            seen.push(chosen);
+        }
+        assert_eq!(seen[0], all);
+        assert_eq!(seen[1], all[..TENANTS_QUIET]);
+        assert_eq!(seen[2], all[TENANTS_QUIET..2 * TENANTS_QUIET]);
+        assert_eq!(seen[3][..2], [all[2 * TENANTS_QUIET].clone(), tenant(0)]);
+        Round::From(3).choose(&mut Vec::new());
     }
 
     #[test]

@@ -19,8 +19,8 @@ use crate::{
 
 /// Messages that may wait; it has none.
 pub const CAPACITY: usize = 1;
-/// How often the store is asked at least.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the store is asked at least; it announces what becomes due.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Least time between two questions.
 const LOOK_GAP: Duration = Duration::from_millis(200);
 

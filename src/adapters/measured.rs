@@ -134,6 +134,30 @@ impl Records for MeasuredStore {
         Ok(committed)
     }
 
+    async fn commit_each(
+        &self,
+        items: Vec<Item>,
+        urgency: Urgency,
+    ) -> Vec<Result<Committed, StoreError>> {
+        let (events, began) = (events(&items), Instant::now());
+        let committed = self.store.commit_each(items, urgency).await;
+        let mut errors = committed.iter().filter_map(|one| one.as_ref().err());
+        self.meter
+            .note(StoreOperation::Commit, began, errors.next());
+        let size = committed.iter().filter(|one| one.is_ok()).count();
+        self.meter.0.store_committed(size);
+        let written = events
+            .into_iter()
+            .filter(|(at, _)| matches!(committed.get(*at), Some(Ok(Committed::Done))));
+        self.meter.0.feed_written(written.map(|(_, kind)| kind));
+        committed
+    }
+
+    async fn confirm(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
+        let call = self.store.confirm(devices);
+        self.meter.time(StoreOperation::Read, call).await
+    }
+
     async fn raise_fence(&self, fence: &Fence) -> Result<(), StoreError> {
         let call = self.store.raise_fence(fence);
         self.meter.time(StoreOperation::Lease, call).await
@@ -254,6 +278,15 @@ impl Tally for MeasuredStore {
         prefix: &str,
     ) -> Result<BTreeMap<String, i64>, StoreError> {
         let call = self.store.counters(tenant, prefix);
+        self.meter.time(StoreOperation::Query, call).await
+    }
+
+    async fn counters_of(
+        &self,
+        tenants: &[TenantId],
+        prefix: &str,
+    ) -> Result<Vec<BTreeMap<String, i64>>, StoreError> {
+        let call = self.store.counters_of(tenants, prefix);
         self.meter.time(StoreOperation::Query, call).await
     }
 

@@ -68,8 +68,8 @@ pub(super) struct Component {
     detail: Vec<String>,
 }
 
-/// Says whether the broker can do its job: 503 when its store is away, an actor has given up, or it is closing. An app that
-/// cannot send is told as a part, and does not make the broker unready.
+/// Says whether the broker can do its job: 503 when its store is away or takes no changes, an actor has given up, or it is
+/// closing. An app that cannot send is told as a part, and does not make the broker unready.
 #[utoipa::path(
     get, path = "/readyz", tag = "health", operation_id = "readyz",
     responses((status = 200, body = Readiness), (status = 503, body = Readiness))
@@ -104,12 +104,13 @@ async fn store(state: &State) -> Component {
     let name = "store".to_owned();
     match state.desk.store.probe().await {
         Ok(health) => {
-            let status = if health.warnings.is_empty() {
-                "ok"
-            } else {
-                "degraded"
+            let status = match (&health.failing, health.warnings.as_slice()) {
+                (Some(_), _) => "failed",
+                (None, []) => "ok",
+                (None, [..]) => "degraded",
             };
-            let mut detail = vec![health.description, health.durability];
+            let mut detail = Vec::from_iter(health.failing);
+            detail.extend([health.description, health.durability]);
             detail.extend(health.warnings);
             Component {
                 name,

@@ -161,9 +161,12 @@ async fn store(config: &Config, clock: &Arc<dyn Clock>, neighbour: bool) -> Vec<
     let found = match opened.probe().await {
         Ok(health) => {
             let warnings = health.warnings.into_iter();
+            let failing = health.failing.into_iter();
+            let failing = failing.map(|why| Finding::new(Weight::Unreachable, "store", why));
             [health.description, health.durability]
                 .into_iter()
                 .map(|told| Finding::new(Weight::Ok, "store", told))
+                .chain(failing)
                 .chain(warnings.map(|told| Finding::new(Weight::Warning, "store", told)))
                 .collect()
         }

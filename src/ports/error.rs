@@ -39,6 +39,8 @@ pub struct StoreHealth {
     pub description: String,
     /// What a 202 survives, in plain words.
     pub durability: String,
+    /// Why it takes no changes at present, although it answers.
+    pub failing: Option<String>,
     /// What an operator should mend; empty when all is well.
     pub warnings: Vec<String>,
 }

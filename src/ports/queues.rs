@@ -70,7 +70,8 @@ pub struct Wake {
 #[async_trait]
 pub trait Queues: Send + Sync {
     /// Tells which unparked queues hold anything, with their first due time. A broker asks at start, on reconnect and now
-    /// and then; in between it listens to [`Queues::wakes`].
+    /// and then; in between it listens to [`Queues::wakes`]. A part of the store that is away is left out, and announced when it
+    /// is back.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -78,7 +79,8 @@ pub trait Queues: Send + Sync {
 
     /// Takes entries that are due by the store's clock, earliest first in each queue, under a lease of [`LEASE`] each. An
     /// entry whose lease has ended is due again. No entry is held by two callers at once by the store's clock. May come
-    /// back short of a limit while others claim from the same queue: what is left is ready still.
+    /// back short of a limit while others claim from the same queue: what is left is ready still. A part of the store that is
+    /// away gives nothing.
     ///
     /// # Errors
     /// [`StoreError`]; entries may have been taken and will be due again when their lease ends.

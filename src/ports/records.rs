@@ -95,6 +95,38 @@ pub trait Records: Send + Sync {
         fence: Option<&Fence>,
     ) -> Result<Vec<Committed>, StoreError>;
 
+    /// [`Records::commit`] without a fence, each item with an answer of its own: a part of the store that is away keeps back its
+    /// own items only.
+    ///
+    /// # Errors
+    /// Each as of [`Records::commit`], of one item.
+    ///
+    /// # Cancel safety
+    /// As of [`Records::commit`].
+    async fn commit_each(
+        &self,
+        items: Vec<Item>,
+        urgency: Urgency,
+    ) -> Vec<Result<Committed, StoreError>> {
+        let count = items.len();
+        match self.commit(items, urgency, None).await {
+            Ok(committed) => committed.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error); count],
+        }
+    }
+
+    /// Returns when what was read of these devices before the call is as durable as what is committed; it may have been read
+    /// before whoever committed it was answered.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it may be lost yet.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn confirm(&self, _devices: &[DeviceKey]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Raises the fence `name` to `epoch` in the whole store; lower epochs are refused from then on. Lower or equal values
     /// change nothing.
     ///

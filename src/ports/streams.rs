@@ -84,7 +84,8 @@ pub struct Outgoing {
 /// Reads inboxes and writes outboxes.
 #[async_trait]
 pub trait Streams: Send + Sync {
-    /// Gives `reader` the oldest messages that nobody has been given. The inbox is made if there is none.
+    /// Gives `reader` the oldest messages that nobody has been given: fewer than asked for when they are long, none only when
+    /// there is none. The inbox is made if there is none.
     ///
     /// # Errors
     /// [`StoreError`]; messages may have been given to `reader` then, and are found by taking over.
@@ -100,7 +101,8 @@ pub trait Streams: Send + Sync {
     ) -> Result<Received, StoreError>;
 
     /// Gives `reader` messages that were given to anybody and are not settled, however long ago, and from now on nothing to
-    /// readers of lower epochs. `from` is where the last call ended. Consumers that have been gone for an hour are forgotten.
+    /// readers of lower epochs; fewer than asked for when they are long. `from` is where the last call ended. Consumers that
+    /// have been gone for an hour are forgotten.
     ///
     /// # Errors
     /// [`StoreError`]; repeat it. [`StoreError::Fenced`] as in [`Streams::receive`].

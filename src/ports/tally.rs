@@ -21,6 +21,22 @@ pub trait Tally: Send + Sync {
         prefix: &str,
     ) -> Result<BTreeMap<String, i64>, StoreError>;
 
+    /// [`Tally::counters`] of each of these tenants, in their order.
+    ///
+    /// # Errors
+    /// [`StoreError`]; partial answers are not given.
+    async fn counters_of(
+        &self,
+        tenants: &[TenantId],
+        prefix: &str,
+    ) -> Result<Vec<BTreeMap<String, i64>>, StoreError> {
+        let mut found = Vec::with_capacity(tenants.len());
+        for tenant in tenants {
+            found.push(self.counters(tenant, prefix).await?);
+        }
+        Ok(found)
+    }
+
     /// Every tenant that has ever had a counter or an event, by name.
     ///
     /// # Errors

@@ -76,6 +76,7 @@ impl Desk {
         let terms = Terms {
             urgency,
             fence: self.fence.as_ref(),
+            acknowledged: true,
         };
         let done = edit(&*self.store, edits.collect(), terms, decide).await;
         let done = done.inspect_err(|error| self.unreadable(error))?;

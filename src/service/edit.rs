@@ -51,6 +51,8 @@ pub struct Terms<'a> {
     pub urgency: Urgency,
     /// Refuses them once the caller has been followed by another.
     pub fence: Option<&'a Fence>,
+    /// Whether somebody is told of what was found done already, as if it were done now: it must be as durable then.
+    pub acknowledged: bool,
 }
 
 impl From<Urgency> for Terms<'_> {
@@ -58,6 +60,7 @@ impl From<Urgency> for Terms<'_> {
         Self {
             urgency,
             fence: None,
+            acknowledged: false,
         }
     }
 }
@@ -180,12 +183,16 @@ impl<R, D> Editor<'_, R, D> {
         D: FnMut(&DeviceKey, &J, Option<DeviceRecord>) -> Decision<R>,
     {
         fill(self.store, &mut batch).await?;
+        let keys: Vec<DeviceKey> = batch.iter().map(|pending| pending.key.clone()).collect();
         let (items, sent) = self.decide_batch(batch)?;
+        let Terms { urgency, fence, .. } = self.terms;
+        if self.terms.acknowledged && items.len() < keys.len() {
+            self.store.confirm(&keys).await?;
+        }
         let mut again = Vec::new();
         if items.is_empty() {
             return Ok(again);
         }
-        let Terms { urgency, fence } = self.terms;
         let outcomes = self.store.commit(items, urgency, fence).await?;
         for (commit, outcome) in sent.into_iter().zip(outcomes) {
             match outcome {

@@ -61,6 +61,10 @@ async fn a_broker_without_its_store_or_with_a_dead_actor_is_not_ready() {
     assert_eq!(ready.status, 503);
     assert_eq!(ready.body["components"][0]["status"], "failed");
     assert_eq!(broker.get("/healthz").await.status, 200);
+    broker.store.fall_into(Trouble::ReadOnly);
+    let ready = broker.get("/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.body["components"][0]["detail"][0], "it is a replica");
     broker.store.fall_into(Trouble::None);
     assert_eq!(broker.get("/readyz").await.status, 200);
     broker.running.actors.lock().unwrap()[0].running = false;

@@ -40,6 +40,8 @@ pub(crate) enum Trouble {
     None,
     Full,
     Away,
+    /// It answers questions, and nothing else.
+    ReadOnly,
 }
 
 /// A store that can be troubled.
@@ -312,7 +314,10 @@ impl Shares for TestStore {
 #[async_trait]
 impl Probe for TestStore {
     async fn probe(&self) -> Result<StoreHealth, StoreError> {
-        self.well()?.probe().await
+        let failing = *self.trouble.lock().unwrap() == Trouble::ReadOnly;
+        let mut health = self.well()?.probe().await?;
+        health.failing = failing.then(|| "it is a replica".to_owned());
+        Ok(health)
     }
 
     async fn broken(&self) -> String {

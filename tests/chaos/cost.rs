@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use crate::{
     redis_monitor::Monitor,
     redis_server::RedisServer,
-    rig::{Chaos, Plan},
+    rig::{Chaos, Plan, TENANT},
 };
 
 const BROKERS: usize = 2;
+/// Tenants beside the one whose devices are pushed.
+const TENANTS: usize = 60;
 /// Most commands a push.
 const PER_PUSH_MAX: f64 = 0.1;
 /// Most commands a second of one idle broker.
@@ -21,15 +23,25 @@ async fn brokers_send_a_tenth_of_a_command_a_push_when_busy_and_two_a_second_whe
     // given brokers and their devices, and a pace that lets claims be large
     const DEVICES: u32 = 12_000;
     let redis = RedisServer::start(&[]);
+    let tenant = |id: String| format!("[[tenants]]\nid = \"{id}\"\napp = \"{TENANT}\"\n");
+    let others = (0..TENANTS).map(|n| format!("{TENANT}-{n}"));
+    let tenants: String = others
+        .clone()
+        .chain([TENANT.to_owned()])
+        .map(tenant)
+        .collect();
     let chaos = Chaos::start(&Plan {
         devices: DEVICES,
         brokers: BROKERS,
         pace: 20_000,
         in_flight: 128,
-        store: &format!("url = \"redis://127.0.0.1:{}\"", redis.port),
+        store: &format!("url = \"redis://127.0.0.1:{}\"\n{tenants}", redis.port),
     })
     .await;
     chaos.register_all().await;
+    for tenant in others {
+        chaos.register_one_of(&tenant).await;
+    }
 
     // when every device is pushed, and the brokers then have nothing to do
     let (monitor, begun) = (Monitor::of(&redis), Instant::now());

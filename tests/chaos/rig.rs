@@ -1,7 +1,7 @@
 //! A sandbox in this process and brokers in others, which share a store, and what can be said of them afterwards.
 
 use std::{
-    fmt::Write as _,
+    fmt::{Display, Write as _},
     fs,
     ops::Range,
     process::{Command, Stdio},
@@ -182,20 +182,30 @@ ceiling_per_second = {pace}
     pub(crate) async fn register_all(&self) {
         let all: Vec<_> = self.sandbox.channels(TENANT).collect();
         for part in all.chunks(PART as usize) {
-            let mut lines = String::new();
-            for (device, uri) in part {
-                writeln!(lines, "{{\"device\":\"{device}\",\"uri\":\"{uri}\"}}").unwrap();
-            }
-            let path = format!("/v1/tenants/{TENANT}/channels");
-            let broker = &self.brokers[0];
-            within(PATIENCE, "channels are registered", async || {
-                let request = broker.http.post(broker.url(&path)).body(lines.clone());
-                let request = request.header("content-type", "application/x-ndjson");
-                let answer = request.send().await.unwrap();
-                answer.status().is_success()
-            })
-            .await;
+            self.register(TENANT, part).await;
         }
+    }
+
+    /// Registers one device under another tenant.
+    pub(crate) async fn register_one_of(&self, tenant: &str) {
+        let one: Vec<_> = self.sandbox.channels(TENANT).take(1).collect();
+        self.register(tenant, &one).await;
+    }
+
+    async fn register(&self, tenant: &str, part: &[(impl Display, impl Display)]) {
+        let mut lines = String::new();
+        for (device, uri) in part {
+            writeln!(lines, "{{\"device\":\"{device}\",\"uri\":\"{uri}\"}}").unwrap();
+        }
+        let path = format!("/v1/tenants/{tenant}/channels");
+        let broker = &self.brokers[0];
+        within(PATIENCE, "channels are registered", async || {
+            let request = broker.http.post(broker.url(&path)).body(lines.clone());
+            let request = request.header("content-type", "application/x-ndjson");
+            let answer = request.send().await.unwrap();
+            answer.status().is_success()
+        })
+        .await;
     }
 
     /// Most devices that all brokers may have claimed at once.

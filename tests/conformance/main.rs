@@ -73,6 +73,7 @@ macro_rules! suite {
                 a_refused_item_leaves_the_others_applied
                 nothing_of_a_refused_item_is_applied
                 a_second_item_of_one_device_conflicts
+                items_may_have_answers_of_their_own
                 keep_moves_counters_and_leaves_the_record
                 one_of_many_concurrent_commits_wins
                 a_dropped_commit_is_applied_whole_or_not

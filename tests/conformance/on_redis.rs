@@ -15,6 +15,8 @@ use reveille::{
 use crate::{Start, backend::Backend, redis_server::RedisServer};
 
 const EVENTS_MAX: usize = 32;
+/// Far longer than a crowded machine needs between an event and a look at it.
+const FEED_AGE_MAX: Duration = Duration::from_secs(4);
 
 /// A durable server and two brokers.
 pub struct Redis {
@@ -31,7 +33,7 @@ async fn open(server: &RedisServer) -> Arc<RedisStore> {
     let mut options = RedisOptions::at(address, Arc::new(SystemClock), Arc::new(|_| ()));
     options.lease = Duration::from_millis(1_200);
     options.feed_events_max = EVENTS_MAX * 64;
-    options.feed_age_max = Duration::from_millis(400);
+    options.feed_age_max = FEED_AGE_MAX;
     RedisStore::connect(options).await.unwrap()
 }
 
@@ -94,6 +96,6 @@ impl Backend for Redis {
     }
 
     fn feed_age_max(&self) -> Duration {
-        Duration::from_millis(400)
+        FEED_AGE_MAX
     }
 }

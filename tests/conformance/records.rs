@@ -187,6 +187,26 @@ pub(crate) async fn a_second_item_of_one_device_conflicts(b: &mut dyn Backend) {
     assert_eq!(count(&store, &counter).await, 1);
 }
 
+pub(crate) async fn items_may_have_answers_of_their_own(b: &mut dyn Backend) {
+    let store = b.store();
+    apply(&store, vec![create(&key("a"), 1)]).await;
+
+    let items = vec![
+        create(&key("a"), 2),
+        create(&key("b"), 1),
+        create(&key("b"), 2),
+        replace(&key("a"), 1, 3),
+    ];
+    let answers = store.commit_each(items, Urgency::Settle).await;
+
+    let conflict = Ok(Committed::Conflict(Some(stored(1))));
+    let done = Ok(Committed::Done);
+    assert_eq!(
+        answers,
+        [&conflict, &done, &conflict, &conflict].map(Clone::clone)
+    );
+}
+
 pub(crate) async fn keep_moves_counters_and_leaves_the_record(b: &mut dyn Backend) {
     let store = b.store();
     let counter = Counter::Closed("accepted");

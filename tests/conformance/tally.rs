@@ -49,6 +49,12 @@ pub(crate) async fn counters_are_read_by_prefix(b: &mut dyn Backend) {
     let found = nonzero(&store, "fabrikam", "").await;
     assert_eq!(found, of(&[("channels.live", 7)]));
     assert_eq!(nonzero(&store, "nobody", "").await, of(&[]));
+
+    let names = ["fabrikam", "nobody", "contoso"].map(tenant);
+    let mut found = store.counters_of(&names, "channels.").await.unwrap();
+    found.iter_mut().for_each(|all| all.retain(|_, n| *n != 0));
+    let channels = |count: i64| of(&[("channels.live", count)]);
+    assert_eq!(found, [channels(7), of(&[]), channels(5)]);
 }
 
 pub(crate) async fn tenants_are_known_by_their_counters_and_events(b: &mut dyn Backend) {

@@ -5,7 +5,12 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use reveille::{
     adapters::redis::{Arrangement, RedisOptions},
     domain::{counter::Counter, queue::Lane},
-    ports::{Store, feed::After, queues::Want, records::Committed},
+    ports::{
+        Store,
+        feed::After,
+        queues::Want,
+        records::{Committed, Item, Urgency},
+    },
 };
 
 use crate::{items::*, redis_cluster::*, rig::*};
@@ -140,6 +145,68 @@ async fn claims_and_commits_go_on_while_a_slot_is_migrated() {
             .collect();
         open_pushes(&store, &keys, &direct(Lane::Urgent)).await;
         wakes.try_recv().is_ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_master_holds_up_the_shards_of_no_other() {
+    let cluster = RedisCluster::start(3, 0, &["--cluster-require-full-coverage", "no"]);
+    let mut options = options_of(&cluster);
+    options.timeout = Duration::from_millis(400);
+    let store = open(options).await;
+    let queue = direct(Lane::Normal);
+    open_pushes(&store, &keys(300), &queue).await;
+    let shards: Vec<String> = cluster.masters[1].ask(&["KEYS", "rv:{*}:dev:contoso"]);
+    let on_shard = |shard: &String| cluster.masters[1].ask::<Vec<String>>(&["HKEYS", shard]);
+    let away: HashSet<String> = shards.iter().flat_map(on_shard).collect();
+    assert!((50..150).contains(&away.len()), "{}", away.len());
+
+    // when one master says nothing any more
+    cluster.masters[1].signal("STOP");
+    let mut held = Vec::new();
+    eventually("all that the others have is claimed", async || {
+        let wants = [Want {
+            queue: queue.clone(),
+            limit: 256,
+        }];
+        held.extend(store.claim(&wants).await.unwrap_or_default());
+        held.len() == 300 - away.len()
+    })
+    .await;
+
+    // then what is claimed and settled of the others succeeds, and claims go on
+    let mut items: Vec<Item> = held
+        .iter()
+        .map(|c| replace(&c.key, 1, 2).under(&c.lease).moving(counter(), 1))
+        .collect();
+    let lost = key(away.iter().next().unwrap());
+    items.push(replace(&lost, 1, 2));
+    let mut answers = store.commit_each(items, Urgency::Settle).await;
+    assert!(answers.pop().unwrap().is_err());
+    assert!(answers.iter().all(|answer| *answer == Ok(Committed::Done)));
+    let others = keys(300);
+    let others = others
+        .iter()
+        .filter(|key| !away.contains(key.device.as_str()));
+    let due = others.map(|key| replace(key, 2, 3).to(&queue, now()));
+    let again = store.commit_each(due.collect(), Urgency::Settle).await;
+    let again = again.iter().filter(|a| **a == Ok(Committed::Done)).count();
+    assert_eq!(again, held.len());
+    let mut claimed = 0;
+    while claimed < again {
+        claimed += claim(&store, &queue, 256).await.len();
+    }
+    assert_eq!(claim(&store, &queue, 256).await, []);
+    store.ready().await.unwrap();
+
+    // and the rest is claimed when it is back
+    cluster.masters[1].signal("CONT");
+    let mut rest = HashSet::new();
+    eventually("what was away is claimed", async || {
+        let found = claim(&store, &queue, 256).await;
+        rest.extend(found.into_iter().map(|c| c.key.device.as_str().to_owned()));
+        rest == away
     })
     .await;
 }

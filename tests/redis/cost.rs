@@ -6,8 +6,9 @@ use bytes::Bytes;
 use reveille::{
     domain::{
         ask::{Ask, Class, Goal, Phase, Source},
-        channel::{Channel, ChannelState, EarlierUri, Generation},
-        id::DeviceKey,
+        channel::{Channel, ChannelKind, ChannelState, EarlierUri, Generation},
+        counter::Counter,
+        id::{DeviceKey, TenantId},
         queue::{Lane, place},
         record::{DeviceRecord, Push, Revision, codec::encode},
         wns::channel_uri::ChannelUri,
@@ -145,6 +146,45 @@ async fn an_idle_broker_sends_two_commands_a_second() {
         "{} in five seconds: {sent:?}",
         sent.len()
     );
+}
+
+/// Scripts that clients have called.
+fn calls(server: &RedisServer) -> u64 {
+    let info: String = server.ask(&["INFO", "commandstats"]);
+    let calls = info.lines().filter_map(|line| {
+        let stats = line.strip_prefix("cmdstat_evalsha:calls=")?;
+        stats.split(',').next()?.parse::<u64>().ok()
+    });
+    calls.sum()
+}
+
+#[tokio::test]
+async fn looking_after_many_tenants_takes_hardly_more_commands_than_after_one() {
+    // given tenants with devices, counters, pushes and events
+    let server = RedisServer::start(&[]);
+    let store = open(single(&server)).await;
+    let tenants: Vec<TenantId> = (0..61).map(|n| tenant(&format!("tenant{n}"))).collect();
+    let items = tenants.iter().map(|tenant| {
+        let key = DeviceKey::new(tenant.clone(), key("d").device);
+        let queue = format!("{tenant}:normal:direct").parse().unwrap();
+        let live = Counter::Channels(ChannelKind::Live);
+        let item = create(&key, 1).moving(live, 1).saying(event(&key, 1));
+        item.to(&queue, now())
+    });
+    apply(&store, items.collect()).await;
+    let before = calls(&server);
+
+    // when all is looked at that brokers look at while nothing happens
+    let counters = store.counters_of(&tenants, "").await.unwrap();
+    let trimmed = store.trim().await.unwrap();
+    let census = store.census().await.unwrap();
+    let ready = store.ready().await.unwrap();
+
+    // then all is seen with few commands
+    assert!(counters.iter().all(|of| of["channels.live"] == 1));
+    assert_eq!((trimmed, census.len(), ready.len()), (0, 61, 61));
+    let sent = calls(&server) - before;
+    assert!((1..=15).contains(&sent), "{sent} calls");
 }
 
 #[tokio::test(flavor = "multi_thread")]

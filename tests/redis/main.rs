@@ -13,6 +13,7 @@
 #![allow(clippy::too_many_lines, reason = "a history reads from top to bottom")]
 #![allow(unreachable_pub, reason = "nobody else uses a test")]
 
+mod acknowledged;
 mod cluster;
 mod copy;
 mod cost;
@@ -21,6 +22,7 @@ mod frozen;
 mod histories;
 mod inbox;
 mod opening;
+mod readiness;
 mod rig;
 mod sentinel;
 mod streams;

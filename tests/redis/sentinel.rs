@@ -24,7 +24,17 @@ async fn what_was_acknowledged_survives_a_failover() {
     options.timeout = Duration::from_millis(1_000);
     let store = open(options).await;
     let queue = direct(Lane::Normal);
-    open_pushes(&store, &keys(300), &queue).await;
+    // A crowded machine may need longer than a call lasts; who is not answered repeats.
+    let due = now();
+    let items: Vec<_> = keys(300)
+        .iter()
+        .map(|key| create(key, 1).to(&queue, due))
+        .collect();
+    eventually("the pushes are opened", async || {
+        let opened = store.commit(items.clone(), Urgency::Open, None).await;
+        opened.is_ok()
+    })
+    .await;
     let claimed = claim(&store, &queue, 100).await;
 
     // when the master dies, and the replica that takes its place has none itself

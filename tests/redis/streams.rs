@@ -1,6 +1,13 @@
 //! The inbox and the outbox: consoles add commands with plain `XADD`, brokers come and go, and nothing is lost or reordered.
 
-use reveille::{domain::channel::ChannelKind, ports::feed::After};
+use reveille::{
+    adapters::redis::RedisStore,
+    domain::channel::ChannelKind,
+    ports::{
+        feed::After,
+        streams::{Message, Most, Reader, Streams},
+    },
+};
 use serde_json::Value;
 
 use crate::{inbox::*, items::*, redis_cluster::RedisCluster, redis_server::RedisServer, rig::*};
@@ -116,6 +123,61 @@ async fn a_message_that_cannot_be_taken_becomes_a_dead_letter_with_the_reason_an
     assert!(dead.iter().all(|letter| letter["body"].len() <= 2_048));
     assert!(record_of(&store, "last").await.unwrap().channel.is_some());
     assert!(record_of(&store, "good").await.unwrap().push.is_some());
+}
+
+#[tokio::test]
+async fn long_messages_are_given_few_at_a_time_and_their_heads_only() {
+    // given more bytes than a server can copy while it answers nobody else, and a short message behind
+    const LONG: usize = 400_000;
+    let server = RedisServer::start(&[]);
+    let mut options = single(&server);
+    options.streams = vec![contoso()];
+    let store = RedisStore::connect(options).await.unwrap();
+    let (streams, tenant): (&dyn Streams, _) = (&*store, contoso());
+    let long = "x".repeat(LONG);
+    let mut ids: Vec<String> = (0..5).map(|_| add(&server, "push", &long)).collect();
+    ids.push(register(&server, "d1", "one"));
+    let most = Most {
+        messages: 128,
+        body_bytes: 1_024,
+    };
+    let few = |messages: &[Message]| {
+        let bytes: u64 = messages.iter().map(|message| message.body_bytes).sum();
+        assert!(bytes < 1_000_000, "{bytes} bytes in one call");
+        let heads = messages.iter().filter_map(|message| message.body.as_ref());
+        assert!(heads.map(|head| head.len()).all(|length| length <= 1_024));
+    };
+
+    // when they are received, and taken over
+    let mut received = Vec::new();
+    while received.len() < ids.len() {
+        let (name, epoch) = ("former", 1);
+        let given = streams.receive(&tenant, Reader { name, epoch }, most);
+        let given = given.await.unwrap().messages;
+        few(&given);
+        received.extend(given);
+    }
+    let (mut taken, mut from) = (Vec::new(), None::<String>);
+    loop {
+        let (name, epoch) = ("present", 2);
+        let reader = Reader { name, epoch };
+        let over = streams.take_over(&tenant, reader, from.as_deref(), most);
+        let over = over.await.unwrap();
+        few(&over.messages);
+        taken.extend(over.messages);
+        from = over.next;
+        if from.is_none() {
+            break;
+        }
+    }
+
+    // then each comes once, in order, with its length, and as often delivered as it was given
+    for (messages, deliveries) in [(received, 1), (taken, 2)] {
+        let told: Vec<&String> = messages.iter().map(|message| &message.id).collect();
+        assert_eq!(told, ids.iter().collect::<Vec<_>>());
+        assert_eq!(messages[0].body_bytes, u64::try_from(LONG).unwrap());
+        assert!(messages.iter().all(|m| m.deliveries == deliveries));
+    }
 }
 
 #[tokio::test]

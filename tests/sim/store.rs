@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -67,6 +70,8 @@ pub(crate) struct MemoryStore {
     clock: Arc<SimClock>,
     chaos: Arc<Chaos>,
     inner: Mutex<Inner>,
+    /// Whether devices of odd numbers are in a part of the store that is away.
+    pub(crate) odd_are_away: AtomicBool,
     wakes: broadcast::Sender<Wake>,
     documents_changed: watch::Sender<u64>,
     appended: watch::Sender<u64>,
@@ -78,6 +83,7 @@ impl MemoryStore {
             clock,
             chaos,
             inner: Mutex::default(),
+            odd_are_away: AtomicBool::new(false),
             wakes: broadcast::channel(1_024).0,
             documents_changed: watch::Sender::new(0),
             appended: watch::Sender::new(0),
@@ -133,16 +139,22 @@ impl MemoryStore {
         tokio::time::sleep(self.chaos.store_latency()).await;
         self.chaos.maybe_panic("store");
         if self.chaos.store_fails() {
-            return Err(StoreError::Unavailable {
-                detail: "as told".to_owned(),
-                retry_after: None,
-            });
+            return Err(as_told());
         }
         Ok(())
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const ODD: [char; 5] = ['1', '3', '5', '7', '9'];
+
+fn as_told() -> StoreError {
+    StoreError::Unavailable {
+        detail: "as told".to_owned(),
+        retry_after: None,
     }
 }
 
@@ -280,6 +292,30 @@ impl Records for MemoryStore {
             .iter()
             .map(|key| inner.records.get(key).cloned())
             .collect())
+    }
+
+    async fn commit_each(
+        &self,
+        items: Vec<Item>,
+        urgency: Urgency,
+    ) -> Vec<Result<Committed, StoreError>> {
+        let away = self.odd_are_away.load(Ordering::SeqCst);
+        let is_away = |item: &Item| away && item.key.device.as_str().ends_with(ODD);
+        let here: Vec<Item> = items
+            .iter()
+            .filter(|item| !is_away(item))
+            .cloned()
+            .collect();
+        let mut committed = match self.commit(here, urgency, None).await {
+            Ok(committed) => committed.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error); items.len()],
+        }
+        .into_iter();
+        let answer = |item: &Item| match is_away(item) {
+            true => Err(as_told()),
+            false => committed.next().unwrap(),
+        };
+        items.iter().map(answer).collect()
     }
 
     async fn commit(
@@ -688,6 +724,7 @@ impl Probe for MemoryStore {
         Ok(StoreHealth {
             description: String::new(),
             durability: String::new(),
+            failing: None,
             warnings: Vec::new(),
         })
     }

@@ -43,6 +43,8 @@ const PLAN_GAP: Duration = Duration::from_millis(2);
 /// Waits after a failure of the store: the first, doubling to the longest.
 const ILL_MIN: Duration = Duration::from_millis(100);
 const ILL_MAX: Duration = Duration::from_secs(5);
+/// Wait before what a part of the store did not take is tried again, while the other parts go on.
+const PUT_OFF: Duration = Duration::from_secs(1);
 
 /// How late a turn may be before the arbiter has more to do than it can: an urgent push waits for several such turns.
 const LATE_MIN: Duration = Duration::from_millis(2);
@@ -97,6 +99,9 @@ pub(super) struct Desk {
     late: Cell<bool>,
     settled: RefCell<Vec<Settled>>,
     settled_since: Cell<Option<Instant>>,
+    /// What a part of the store did not take, and when to try it again.
+    put_off: RefCell<Vec<Settled>>,
+    put_off_until: Cell<Option<Instant>>,
     handed: RefCell<Vec<HandBack>>,
     commits: Cell<usize>,
     /// When a plan gave nothing to claim, and the version of the view it was made of.
@@ -128,6 +133,8 @@ impl Desk {
             late: Cell::new(false),
             settled: RefCell::default(),
             settled_since: Cell::new(None),
+            put_off: RefCell::default(),
+            put_off_until: Cell::new(None),
             handed: RefCell::default(),
             commits: Cell::new(0),
             fruitless: Cell::new(None),
@@ -212,6 +219,28 @@ impl Desk {
         self.settled_since.set(Some(Instant::now()));
     }
 
+    /// Takes back what a part of the store did not take. Nothing else waits for it.
+    pub(super) fn put_off(&self, batch: Vec<Settled>) {
+        self.put_off.borrow_mut().extend(batch);
+        if self.put_off_until.get().is_none() {
+            self.put_off_until.set(Some(Instant::now() + PUT_OFF));
+        }
+    }
+
+    fn take_up_put_off(&self) {
+        if self
+            .put_off_until
+            .get()
+            .is_some_and(|at| at <= Instant::now())
+        {
+            self.put_off_until.set(None);
+            self.settled
+                .borrow_mut()
+                .append(&mut self.put_off.borrow_mut());
+            self.settled_since.set(Some(Instant::now()));
+        }
+    }
+
     /// Commits each of a batch for itself: one of them cannot be committed and must not hold up the others.
     pub(super) fn settle_apart(self: &Rc<Self>, batch: Vec<Settled>) {
         for settled in batch {
@@ -238,6 +267,12 @@ impl Desk {
         if let Some(until) = self.ill_until() {
             return Some(until);
         }
+        self.take_up_put_off();
+        let next = [self.flush_settled(), self.put_off_until.get()];
+        next.into_iter().flatten().min()
+    }
+
+    fn flush_settled(self: &Rc<Self>) -> Option<Instant> {
         let since = self.settled_since.get()?;
         loop {
             let mut settled = self.settled.borrow_mut();

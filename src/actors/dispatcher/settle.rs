@@ -38,10 +38,15 @@ pub(super) struct HandBack {
     pub(super) at: Timestamp,
 }
 
-/// Commits a batch. What the store did not take comes back to the desk.
+/// Commits a batch. What the store did not take comes back to the desk; what a part of it did not take waits for that alone.
 pub(super) async fn commit(desk: Rc<Desk>, batch: Vec<Settled>) {
     match try_commit(&desk.broker, &batch).await {
-        Ok(()) => desk.store_well(),
+        Ok(missed) => {
+            desk.store_well();
+            if let Some(missed) = missed {
+                take_back(&desk, batch, &missed);
+            }
+        }
         Err(error @ StoreError::Damaged { .. }) if batch.len() == 1 => {
             // Nobody can settle it; the claim is left to its lease, and somebody has to look.
             desk.broker.unreadable(&error);
@@ -55,8 +60,45 @@ pub(super) async fn commit(desk: Rc<Desk>, batch: Vec<Settled>) {
     desk.commit_ended();
 }
 
+/// What a part of the store did not take while others took theirs.
+struct Missed {
+    /// Places in the batch, in order.
+    places: Vec<usize>,
+    /// What the first of them failed with.
+    error: StoreError,
+}
+
+impl Missed {
+    /// # Errors
+    /// The first error, if nothing was taken.
+    fn of<T>(outcomes: &[Result<T, StoreError>]) -> Result<Option<Self>, StoreError> {
+        let failed = |(at, outcome): (usize, &Result<T, _>)| outcome.is_err().then_some(at);
+        let places: Vec<usize> = outcomes.iter().enumerate().filter_map(failed).collect();
+        match outcomes.iter().find_map(|outcome| outcome.as_ref().err()) {
+            None => Ok(None),
+            Some(error) if places.len() == outcomes.len() => Err(error.clone()),
+            Some(error) => Ok(Some(Self {
+                places,
+                error: error.clone(),
+            })),
+        }
+    }
+}
+
+fn take_back(desk: &Rc<Desk>, batch: Vec<Settled>, missed: &Missed) {
+    let batch = batch.into_iter().enumerate();
+    let late = batch.filter(|(at, _)| missed.places.binary_search(at).is_ok());
+    let late = late.map(|(_, settled)| settled).collect();
+    match &missed.error {
+        StoreError::Damaged { .. } => desk.settle_apart(late),
+        StoreError::Unavailable { .. } | StoreError::Full { .. } | StoreError::Fenced => {
+            desk.put_off(late);
+        }
+    }
+}
+
 /// Commits the batch as it was claimed; whoever was overtaken is decided anew on the record as it is now.
-async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<(), StoreError> {
+async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<Option<Missed>, StoreError> {
     let now = broker.clock.now();
     let mut items = Vec::with_capacity(batch.len());
     let mut tolds = Vec::with_capacity(batch.len());
@@ -65,9 +107,11 @@ async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<(), StoreError
         items.push(item);
         tolds.push(told);
     }
-    let outcomes = broker.store.commit(items, Urgency::Settle, None).await?;
+    let outcomes = broker.store.commit_each(items, Urgency::Settle).await;
+    let missed = Missed::of(&outcomes)?;
     let (mut overtaken, mut telling) = (Vec::new(), Telling::default());
     for ((settled, outcome), told) in batch.iter().zip(outcomes).zip(tolds) {
+        let Ok(outcome) = outcome else { continue };
         match outcome {
             Committed::Done | Committed::Listed => telling.take(settled, told),
             // A former commit of it was applied, and its answer lost.
@@ -81,10 +125,10 @@ async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<(), StoreError
         }
     }
     telling.tell(broker);
-    if overtaken.is_empty() {
-        return Ok(());
+    if !overtaken.is_empty() {
+        commit_overtaken(broker, overtaken).await?;
     }
-    commit_overtaken(broker, overtaken).await
+    Ok(missed)
 }
 
 fn is_own(settled: &Settled, now: &Stored) -> bool {

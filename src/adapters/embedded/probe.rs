@@ -26,6 +26,7 @@ impl Probe for EmbeddedStore {
             ),
             durability: "a 202 survives kill -9 and a power cut: it is given after fsync"
                 .to_owned(),
+            failing: None,
             warnings: self.shared.warnings(),
         })
     }

@@ -15,6 +15,7 @@ use super::{
     queues::queue_of,
     reading::stored_value,
     tables::commit_call,
+    writes::Kind,
 };
 use crate::{
     domain::{id::DeviceKey, queue::Queue},
@@ -138,7 +139,9 @@ async fn run_batch(
             .collect();
         let shards: Vec<usize> = sections.iter().map(|(shard, _)| *shard).collect();
         let (call, queues) = commit_call(core, &sections, urgency, fence.as_ref());
-        let parts = read_answer(core.client.run_durably(shards[0], call).await?)?;
+        let answer = core.client.run_durably(shards[0], call).await;
+        core.writes.note(Kind::Commits, &answer);
+        let parts = read_answer(answer?)?;
         let mut told = Vec::with_capacity(entries.len());
         for ((part, shard), queues) in parts.into_iter().zip(shards).zip(queues) {
             part.firsts.note(core, shard, &queues);

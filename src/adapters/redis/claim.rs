@@ -48,6 +48,7 @@ pub(super) async fn claim(core: &Arc<Core>, wants: &[Want]) -> Result<Vec<Claime
     let most = wanted.iter().map(|want| want.left).max().unwrap_or(0);
     let mut width = most.div_ceil(CHUNK).max(1);
     let mut claimed: Vec<(i64, Claimed)> = Vec::new();
+    let mut failed = Failed::default();
     loop {
         let open: Vec<Open<'_>> = wanted
             .iter()
@@ -60,7 +61,8 @@ pub(super) async fn claim(core: &Arc<Core>, wants: &[Want]) -> Result<Vec<Claime
                 asked: &want.asked,
             })
             .collect();
-        let plan = core.hints.plan(&open, width);
+        let away = |shard| core.client.is_away(shard);
+        let plan = core.hints.plan(&open, width, away);
         if plan.is_empty() {
             break;
         }
@@ -78,24 +80,41 @@ pub(super) async fn claim(core: &Arc<Core>, wants: &[Want]) -> Result<Vec<Claime
             .values()
             .map(|plan| claim_parts(core, plan, &wanted));
         let parts = join_all(parts).await;
-        let all_failed = parts.iter().all(Result::is_err);
-        for part in parts {
+        for (part, plan) in parts.into_iter().zip(servers.values()) {
             match part {
                 Ok(part) => {
+                    failed.answered = true;
                     for (want, due, taken) in part {
                         wanted[want].left = wanted[want].left.saturating_sub(1);
                         claimed.push((due, taken));
                     }
                 }
-                Err(error) if all_failed && claimed.is_empty() => return Err(error),
-                // What has been claimed elsewhere must not be lost with it.
-                Err(_) => {}
+                // The others go on without a server that is away; it announces itself when it is back.
+                Err(_) if away(plan[0].0) => {}
+                Err(error) => failed.error = Some(error),
             }
         }
         width *= 2;
     }
+    failed.verdict()?;
     claimed.sort_by_key(|(due, _)| *due);
     Ok(claimed.into_iter().map(|(_, taken)| taken).collect())
+}
+
+/// How asking shards has failed. What has been claimed elsewhere must not be lost with it.
+#[derive(Default)]
+struct Failed {
+    answered: bool,
+    error: Option<StoreError>,
+}
+
+impl Failed {
+    fn verdict(self) -> Result<(), StoreError> {
+        match self.error {
+            Some(error) if !self.answered => Err(error),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// Looks at all shards if nothing is known about one of the queues.

@@ -48,6 +48,13 @@ pub(super) struct Node {
     pub(super) replicas: Replicas,
 }
 
+impl Node {
+    /// Waits until it is connected, however long that takes.
+    pub(super) async fn up(&self) {
+        self.work.up().await;
+    }
+}
+
 /// What is to be done at a place.
 pub(super) enum Errand {
     /// A plain command.
@@ -174,6 +181,12 @@ impl Client {
     /// The server that holds a place.
     pub(super) fn address_of(&self, place: usize) -> Address {
         self.routes.load()[place].address.clone()
+    }
+
+    /// Whether a place is out of reach because its server is, while other servers are not.
+    pub(super) fn is_away(&self, place: usize) -> bool {
+        let routes = self.routes.load();
+        !routes[place].work.is_up() && routes.iter().any(|node| node.work.is_up())
     }
 
     /// Sets of shards that are on one server for sure: all of them, or in a cluster each by itself.

@@ -4,8 +4,6 @@
 //! Positions count all events of a tenant in a shard since its first; what has been trimmed is counted in `feed`. A cursor is
 //! one position a shard, so it is exact: it tells trimmed events from none, and one of another store from one of this.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -36,6 +34,8 @@ const MARK_BYTES: usize = 4;
 const SPARE: usize = 8;
 /// Events trimmed or appended in one call.
 const CHUNK: usize = 1000;
+/// Tenants of shards whose events are looked at in one call.
+const FEEDS_MAX: usize = 2048;
 /// Stands for the device of an event about none; no device id has it.
 const NO_DEVICE: &str = "*";
 
@@ -109,23 +109,25 @@ impl Feed for RedisStore {
             rest: &[],
         };
         let feeds: Vec<Vec<String>> = core.read_many(feeds, &reading).await?;
-        let mut shards: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut kept: Vec<(usize, TenantId)> = Vec::new();
         for (shard, tenants) in feeds.into_iter().enumerate() {
             for tenant in tenants {
-                shards.entry(tenant).or_default().push(shard);
+                let tenant = TenantId::new(&tenant).map_err(|_| damaged("a tenant of the feed"))?;
+                kept.push((shard, tenant));
             }
         }
-        let mut trimmed = 0;
-        for (tenant, shards) in shards {
-            let tenant = TenantId::new(&tenant).map_err(|_| damaged("a tenant of the feed"))?;
-            let gates = core.by_gate(shards.iter().copied()).into_values();
-            let calls = gates.map(|places| {
-                let here = places.into_iter().map(|place| shards[place]).collect();
-                trim(core, &tenant, here)
-            });
-            trimmed += try_join_all(calls).await?.into_iter().sum::<u64>();
-        }
-        Ok(trimmed)
+        let gates = core.by_gate(kept.iter().map(|(shard, _)| *shard));
+        let kept = &kept;
+        let calls = gates.into_values().map(async |places| {
+            let mut trimmed = 0;
+            for places in places.chunks(FEEDS_MAX) {
+                let feeds = places.iter().map(|place| &kept[*place]).collect();
+                trimmed += trim(core, feeds).await?;
+            }
+            Ok::<_, StoreError>(trimmed)
+        });
+        let trimmed = try_join_all(calls).await?;
+        Ok(trimmed.into_iter().sum())
     }
 }
 
@@ -229,30 +231,33 @@ fn merge(
     Ok((entries, write_cursor(core, &places)))
 }
 
-/// Trims a tenant's events in some shards that are on one server for sure.
-async fn trim(core: &Core, tenant: &TenantId, shards: Vec<usize>) -> Result<u64, StoreError> {
+/// Trims the events of tenants in shards that are on one server for sure.
+async fn trim(core: &Core, mut feeds: Vec<&(usize, TenantId)>) -> Result<u64, StoreError> {
     let age = i64::try_from(core.options.feed_age_max.as_millis()).unwrap_or(i64::MAX);
     let most = (core.options.feed_events_max / core.shards()).max(1);
-    let each = CHUNK.div_ceil(shards.len().max(1));
     let mut trimmed = 0;
-    loop {
+    while let Some((first, _)) = feeds.first() {
+        let each = CHUNK.div_ceil(feeds.len());
         let mut call = ScriptCall::new(&FEED_TRIM)
-            .arg(tenant.as_str())
             .arg(most.to_string())
             .number(age)
             .arg(each.to_string());
-        for shard in &shards {
+        for (shard, tenant) in &feeds {
             call = call
                 .key(core.keys().events(*shard, tenant))
-                .key(core.keys().own(*shard, "feed"));
+                .key(core.keys().own(*shard, "feed"))
+                .arg(tenant.as_str());
         }
-        let answer = core.client.run(shards[0], call).await?;
+        let answer = core.client.run(*first, call).await?;
         let gone: Vec<usize> = redis::from_redis_value(answer).map_err(|_| damaged("feed"))?;
         trimmed += gone.iter().sum::<usize>() as u64;
-        if gone.iter().all(|gone| *gone < each) {
-            return Ok(trimmed);
-        }
+        let rest = feeds.into_iter().zip(gone);
+        feeds = rest
+            .filter(|(_, gone)| *gone >= each)
+            .map(|(feed, _)| feed)
+            .collect();
     }
+    Ok(trimmed)
 }
 
 /// An event as it is kept, but for the two times that the script puts before it.

@@ -143,8 +143,13 @@ impl Hints {
         true
     }
 
-    /// Divides what is wanted among the shards where most is overdue, at most `width` for each queue.
-    pub(super) fn plan(&self, open: &[Open<'_>], width: usize) -> HashMap<usize, Vec<Share>> {
+    /// Divides what is wanted among the shards where most is overdue, at most `width` for each queue and none that is `away`.
+    pub(super) fn plan(
+        &self,
+        open: &[Open<'_>],
+        width: usize,
+        away: impl Fn(usize) -> bool,
+    ) -> HashMap<usize, Vec<Share>> {
         let inner = self.lock();
         let mut plan: HashMap<usize, Vec<Share>> = HashMap::new();
         for want in open {
@@ -155,7 +160,7 @@ impl Hints {
                 firsts[*shard].score <= inner.now(*shard).saturating_add(SLACK_MICROS)
             };
             let mut shards: Vec<usize> = (0..self.shards).filter(due).collect();
-            shards.retain(|shard| !want.asked.contains(shard));
+            shards.retain(|shard| !want.asked.contains(shard) && !away(*shard));
             shards.sort_by_key(|shard| firsts[*shard].score);
             shards.truncate(width.min(want.left));
             let count = shards.len();
@@ -257,7 +262,7 @@ mod tests {
             left: 5,
             asked: &[],
         }];
-        let plan = hints.plan(&want, 2);
+        let plan = hints.plan(&want, 2, |_| false);
         // then the more overdue one gives the larger part
         assert_eq!(plan.len(), 2);
         assert_eq!((plan[&1][0].limit, plan[&0][0].limit), (3, 2));
@@ -268,7 +273,11 @@ mod tests {
             left: 1,
             asked: &[],
         }];
-        assert_eq!(hints.plan(&want, 2).keys().collect::<Vec<_>>(), [&1]);
+        let plan = hints.plan(&want, 2, |_| false);
+        assert_eq!(plan.keys().collect::<Vec<_>>(), [&1]);
+        // and from the other one while that is away
+        let plan = hints.plan(&want, 2, |shard| shard == 1);
+        assert_eq!(plan.keys().collect::<Vec<_>>(), [&0]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -285,9 +294,9 @@ mod tests {
                 asked: &[],
             }]
         };
-        assert!(hints.plan(&want(), 1).is_empty());
+        assert!(hints.plan(&want(), 1, |_| false).is_empty());
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(hints.plan(&want(), 1).len(), 1);
+        assert_eq!(hints.plan(&want(), 1, |_| false).len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

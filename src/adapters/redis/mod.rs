@@ -35,6 +35,7 @@ mod tables;
 mod tally;
 mod tick;
 mod topology;
+mod writes;
 
 use std::{
     sync::{
@@ -134,6 +135,7 @@ struct Core {
     heard: watch::Sender<usize>,
     epoch: tick::Epoch,
     warnings: probe::Warnings,
+    writes: writes::Writes,
     waiters: streams::Waiters,
     closed: AtomicBool,
 }
@@ -166,6 +168,7 @@ impl RedisStore {
             heard: watch::Sender::new(0),
             epoch: tick::Epoch::default(),
             warnings: probe::Warnings::default(),
+            writes: writes::Writes::default(),
             waiters: streams::Waiters::default(),
             closed: AtomicBool::new(false),
             options,

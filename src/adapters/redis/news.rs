@@ -13,11 +13,12 @@ use std::{
 
 use futures_util::future::join_all;
 use redis::{
-    AsyncConnectionConfig, PushInfo, PushKind, RedisResult, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, ErrorKind, PushInfo, PushKind, RedisResult, ServerErrorKind, Value,
+    aio::MultiplexedConnection,
 };
 use tokio::sync::mpsc;
 
-use super::{Core, client::Node, queues::queue_of};
+use super::{Core, client::Node, errors::unavailable, queues::queue_of, writes::Kind};
 
 /// Announcements that may wait to be heard.
 const PENDING_MAX: usize = 16_384;
@@ -63,7 +64,11 @@ async fn listen_to(core: &Arc<Core>, node: &Arc<Node>) {
             }
             sent
         };
-        if let Ok(connection) = subscribe(core, node, &places, push).await {
+        let subscribed = subscribe(core, node, &places, push).await;
+        note_permission(core, &subscribed);
+        if let Ok(connection) = subscribed {
+            // Questions go another way, which may be mended later than this one.
+            let _up = tokio::time::timeout(core.options.timeout, node.up()).await;
             catch_up(core, &places).await;
             core.heard.send_modify(|count| *count += 1);
             hear(core, &places, &mut heard, &missed).await;
@@ -71,6 +76,18 @@ async fn listen_to(core: &Arc<Core>, node: &Arc<Node>) {
             drop(connection);
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// A server that is down shows elsewhere; what the user may not hear he may not announce either.
+fn note_permission<T>(core: &Core, subscribed: &RedisResult<T>) {
+    match subscribed {
+        Ok(_) => core.writes.note(Kind::News, &Ok(())),
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
+            let refused = unavailable("redis: the user lacks the permission for channels (NOPERM)");
+            core.writes.note(Kind::News, &Err::<(), _>(refused));
+        }
+        Err(_) => {}
     }
 }
 

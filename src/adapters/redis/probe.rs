@@ -19,6 +19,9 @@ use crate::ports::error::{Probe, StoreError, StoreHealth};
 /// First version with sharded channels and script flags.
 const VERSION_MIN: u32 = 7;
 
+/// Seconds since a replica was last heard of after which it does not count.
+const LAG_MAX: u64 = 10;
+
 /// What a warning is about; a new one replaces the old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
@@ -38,17 +41,18 @@ impl Probe for RedisStore {
         let mut warnings: Vec<String> = Vec::new();
         let mut description = String::new();
         let mut durability = String::new();
+        let replicas = core.options.min_replicas_to_ack;
+        let mut failing = core.writes.complaint();
         for node in core.client.holders() {
             let facts = Facts::of(&core.client, &node).await?;
+            if let Some(why) = facts.no_writes(replicas) {
+                failing = Some(format!("{}: {why}", node.address));
+            }
             if description.is_empty() {
                 description = facts.description(&core.options.arrangement, &node);
-                durability = facts.durability(core.options.min_replicas_to_ack);
-            } else if durability != facts.durability(core.options.min_replicas_to_ack) {
-                warnings.push(format!(
-                    "{}: {}",
-                    node.address,
-                    facts.durability(core.options.min_replicas_to_ack)
-                ));
+                durability = facts.durability(replicas);
+            } else if durability != facts.durability(replicas) {
+                warnings.push(format!("{}: {}", node.address, facts.durability(replicas)));
             }
             warnings.extend(
                 facts
@@ -66,6 +70,7 @@ impl Probe for RedisStore {
         Ok(StoreHealth {
             description,
             durability,
+            failing,
             warnings,
         })
     }
@@ -198,6 +203,26 @@ impl Facts {
         }
     }
 
+    /// Why the server takes or acknowledges no changes now; nothing if it does not say.
+    fn no_writes(&self, replicas: u32) -> Option<String> {
+        if self.get("loading") == "1" {
+            return Some("redis is loading its data".to_owned());
+        }
+        if self.get("role") == "slave" {
+            return Some("the redis server is a replica".to_owned());
+        }
+        let following = |line: &String| {
+            let lag = line.split(',').find_map(|part| part.strip_prefix("lag="));
+            let prompt = lag.is_none_or(|lag| lag.parse().is_ok_and(|lag: u64| lag <= LAG_MAX));
+            line.contains("state=online") && prompt
+        };
+        let known: u32 = self.get("connected_slaves").parse().ok()?;
+        let up = (0..known).filter(|n| self.info.get(&format!("slave{n}")).is_some_and(following));
+        let up = up.count();
+        let few = replicas > 0 && up < replicas as usize;
+        few.then(|| format!("only {up} of {replicas} replicas follow it: nothing is acknowledged"))
+    }
+
     fn warnings(&self) -> Vec<String> {
         let mut found = Vec::new();
         match (self.get("aof_enabled"), self.appendfsync.as_deref()) {
@@ -275,6 +300,31 @@ mod tests {
                 .contains("noeviction")
         );
         assert!(with("6.2.1", "noeviction").unwrap().contains("at least 7"));
+    }
+
+    #[test]
+    fn a_server_that_takes_or_acknowledges_no_changes_says_why() {
+        let replica =
+            |state: &str, lag: u64| format!("ip=::1,port=1,state={state},offset=7,lag={lag}");
+        let online = replica("online", 1);
+        let with = |replicas: &[&str], needed| {
+            let count = replicas.len().to_string();
+            let mut told = facts(&[("role", "master"), ("connected_slaves", &count)], None);
+            let lines = replicas.iter().enumerate();
+            let lines = lines.map(|(n, line)| (format!("slave{n}"), (*line).to_owned()));
+            told.info.extend(lines);
+            told.no_writes(needed)
+        };
+        assert_eq!(facts(&[], None).no_writes(1), None);
+        assert_eq!(with(&[], 0), None);
+        assert_eq!(with(&[&online], 1), None);
+        let (late, new) = (replica("online", 60), replica("send_bulk", 0));
+        for away in [&[][..], &[late.as_str()], &[new.as_str()]] {
+            assert!(with(away, 1).unwrap().starts_with("only 0 of 1 replicas"));
+        }
+        let told = |field, value| facts(&[(field, value)], None).no_writes(0).unwrap();
+        assert!(told("role", "slave").contains("is a replica"));
+        assert!(told("loading", "1").contains("loading"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
@@ -121,8 +121,8 @@ impl Queues for RedisStore {
         let core = &self.core;
         let shards: Vec<usize> = (0..core.shards()).collect();
         let mut queues: Vec<(usize, Queue, i64)> = Vec::new();
-        for name in ["ready", "asleep"] {
-            for set in queues_in(core, &shards, name).await? {
+        for (_, sets) in queues_in(core, &shards, &["ready", "asleep"]).await {
+            for set in sets? {
                 let found = set.queues.into_iter();
                 queues.extend(found.map(|(queue, first)| (set.shard, queue, first)));
             }
@@ -157,15 +157,22 @@ impl Queues for RedisStore {
 }
 
 impl Core {
-    /// Reads which queues of some shards are in service, with their first scores, and notes it.
+    /// Reads which queues of some shards are in service, with their first scores, and notes it. Shards that are away are left
+    /// out.
     pub(super) async fn refresh_hints(
         &self,
         shards: &[usize],
     ) -> Result<Vec<(Queue, i64)>, StoreError> {
         let mut ready = Vec::new();
-        for set in queues_in(self, shards, "ready").await? {
-            self.hints.replace(set.shard, &set.queues, set.as_of);
-            ready.extend(set.queues);
+        for (shard, sets) in queues_in(self, shards, &["ready"]).await {
+            let sets = match sets {
+                Err(_) if self.client.is_away(shard) => continue,
+                sets => sets?,
+            };
+            for set in sets {
+                self.hints.replace(set.shard, &set.queues, set.as_of);
+                ready.extend(set.queues);
+            }
         }
         Ok(ready)
     }
@@ -178,29 +185,40 @@ struct QueueSet {
     queues: Vec<(Queue, i64)>,
 }
 
-async fn queues_in(core: &Core, shards: &[usize], name: &str) -> Result<Vec<QueueSet>, StoreError> {
+/// The sets of these names in every one of these shards: an answer for each call, with a shard that it was about.
+async fn queues_in(
+    core: &Core,
+    shards: &[usize],
+    names: &[&str],
+) -> Vec<(usize, Result<Vec<QueueSet>, StoreError>)> {
     let places = core.by_gate(shards.iter().copied());
     let calls = places.into_values().map(async |places| {
-        let mut call = ScriptCall::new(&QUEUES);
-        for place in &places {
-            call = call.key(core.keys().own(shards[*place], name));
-        }
-        let answer = core.client.run(shards[places[0]], call).await?;
-        let (as_of, sets): (i64, Vec<Vec<(String, f64)>>) =
-            redis::from_redis_value(answer).map_err(|_| damaged("ready queues"))?;
-        let sets = places.into_iter().zip(sets).map(|(place, set)| {
-            let entries = set.into_iter();
-            let queues = entries.map(|(name, first)| Ok((queue_of(&name)?, micros_of(first))));
-            let queues = queues.collect::<Result<_, StoreError>>()?;
-            Ok(QueueSet {
-                shard: shards[place],
-                as_of,
-                queues,
-            })
-        });
-        sets.collect::<Result<Vec<_>, StoreError>>()
+        let named = |place: usize| names.iter().map(move |name| (shards[place], *name));
+        let asked: Vec<(usize, &str)> = places.into_iter().flat_map(named).collect();
+        (asked[0].0, sets_of(core, asked).await)
     });
-    Ok(try_join_all(calls).await?.into_iter().flatten().collect())
+    join_all(calls).await
+}
+
+async fn sets_of(core: &Core, asked: Vec<(usize, &str)>) -> Result<Vec<QueueSet>, StoreError> {
+    let mut call = ScriptCall::new(&QUEUES);
+    for (shard, name) in &asked {
+        call = call.key(core.keys().own(*shard, name));
+    }
+    let answer = core.client.run(asked[0].0, call).await?;
+    let (as_of, sets): (i64, Vec<Vec<(String, f64)>>) =
+        redis::from_redis_value(answer).map_err(|_| damaged("ready queues"))?;
+    let sets = asked.into_iter().zip(sets).map(|((shard, _), set)| {
+        let entries = set.into_iter();
+        let queues = entries.map(|(name, first)| Ok((queue_of(&name)?, micros_of(first))));
+        let queues = queues.collect::<Result<_, StoreError>>()?;
+        Ok(QueueSet {
+            shard,
+            as_of,
+            queues,
+        })
+    });
+    sets.collect()
 }
 
 pub(super) fn queue_of(name: &str) -> Result<Queue, StoreError> {

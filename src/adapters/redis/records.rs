@@ -15,7 +15,7 @@ use super::{
     errors::{damaged, unavailable},
     pages::{Place, fill},
     reading::{ReadJob, stored},
-    script::{RAISE_FENCE, ScriptCall},
+    script::{CONFIRM, RAISE_FENCE, ScriptCall},
 };
 use crate::{
     domain::id::{DeviceId, DeviceKey, TenantId},
@@ -39,7 +39,37 @@ impl Records for RedisStore {
         fence: Option<&Fence>,
     ) -> Result<Vec<Committed>, StoreError> {
         self.core.open()?;
-        commit(&self.core, items, urgency, fence).await
+        together(commit(&self.core, items, urgency, fence).await)
+    }
+
+    async fn commit_each(
+        &self,
+        items: Vec<Item>,
+        urgency: Urgency,
+    ) -> Vec<Result<Committed, StoreError>> {
+        match self.core.open() {
+            Ok(()) => commit(&self.core, items, urgency, None).await,
+            Err(closed) => vec![Err(closed); items.len()],
+        }
+    }
+
+    async fn confirm(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
+        self.core.open()?;
+        let core = &self.core;
+        if core.options.min_replicas_to_ack == 0 {
+            return Ok(());
+        }
+        // Any write will do: what a replica has of it, it has of all that came before.
+        let shards = devices.iter().map(|key| core.keys().shard_of(key));
+        let gates: BTreeMap<usize, usize> = shards
+            .map(|shard| (core.client.gate_of(shard), shard))
+            .collect();
+        let calls = gates.into_values().map(|shard| {
+            let call = ScriptCall::new(&CONFIRM).key(core.keys().own(shard, "meta"));
+            core.client.run_durably(shard, call)
+        });
+        let confirmed = join_all(calls).await.into_iter();
+        confirmed.collect::<Result<Vec<_>, _>>().map(drop)
     }
 
     async fn raise_fence(&self, fence: &Fence) -> Result<(), StoreError> {
@@ -117,7 +147,7 @@ async fn commit(
     items: Vec<Item>,
     urgency: Urgency,
     fence: Option<&Fence>,
-) -> Result<Vec<Committed>, StoreError> {
+) -> Vec<Result<Committed, StoreError>> {
     let count = items.len();
     let mut seen = HashSet::with_capacity(count);
     let mut repeats = Vec::new();
@@ -146,58 +176,44 @@ async fn commit(
         (places, answer)
     });
     let submitted: Vec<_> = submitted.collect();
-    let mut outcome = Outcome::default();
-    let mut committed = vec![Committed::Listed; count];
+    let mut committed: Vec<Result<Committed, StoreError>> = vec![Ok(Committed::Listed); count];
     for (places, answer) in submitted {
         let part = answer
             .await
             .unwrap_or_else(|_| Err(unavailable("the commit was abandoned")));
-        for (i, status) in places.into_iter().zip(outcome.note(part)) {
-            committed[i] = status;
-        }
-    }
-    outcome.verdict()?;
-    if !repeats.is_empty() {
-        let keys: Vec<DeviceKey> = repeats.iter().map(|(_, key)| key.clone()).collect();
-        for ((i, _), now) in repeats.into_iter().zip(read(core, &keys).await?) {
-            committed[i] = Committed::Conflict(now);
-        }
-    }
-    Ok(committed)
-}
-
-/// What became of the parts of a commit. An error other than unavailability says that nothing was applied, so it stands only
-/// when every part failed with it.
-#[derive(Default)]
-struct Outcome {
-    applied: bool,
-    error: Option<StoreError>,
-}
-
-impl Outcome {
-    fn note(&mut self, part: Result<Vec<Committed>, StoreError>) -> Vec<Committed> {
         match part {
             Ok(part) => {
-                self.applied |= part.contains(&Committed::Done);
-                return part;
+                for (i, status) in places.into_iter().zip(part) {
+                    committed[i] = Ok(status);
+                }
             }
-            Err(error) if self.error.as_ref().is_none_or(|first| *first == error) => {
-                self.error = Some(error);
-            }
-            Err(error) => self.error = Some(partly(&error)),
-        }
-        Vec::new()
-    }
-
-    fn verdict(self) -> Result<(), StoreError> {
-        match self.error {
-            None => Ok(()),
-            Some(error) if self.applied => Err(partly(&error)),
-            Some(error) => Err(error),
+            Err(error) => places
+                .into_iter()
+                .for_each(|i| committed[i] = Err(error.clone())),
         }
     }
+    if !repeats.is_empty() {
+        let keys: Vec<DeviceKey> = repeats.iter().map(|(_, key)| key.clone()).collect();
+        let now = read(core, &keys).await;
+        for (n, (i, _)) in repeats.into_iter().enumerate() {
+            let now = now.as_ref().map(|now| now[n].clone());
+            committed[i] = now.map(Committed::Conflict).map_err(Clone::clone);
+        }
+    }
+    committed
 }
 
-fn partly(error: &StoreError) -> StoreError {
-    unavailable(format!("some items may have been applied; {error}"))
+/// One answer for all items. An error other than unavailability says that nothing was applied, so it stands only when every
+/// part failed with it.
+fn together(committed: Vec<Result<Committed, StoreError>>) -> Result<Vec<Committed>, StoreError> {
+    let applied = committed.contains(&Ok(Committed::Done));
+    let mut errors = committed.iter().filter_map(|item| item.as_ref().err());
+    let Some(error) = errors.next() else {
+        return Ok(committed.into_iter().flatten().collect());
+    };
+    if applied || errors.any(|other| other != error) {
+        let detail = format!("some items may have been applied; {error}");
+        return Err(unavailable(detail));
+    }
+    Err(error.clone())
 }

@@ -83,6 +83,7 @@ scripts! {
     SWEEP = [" flags=no-writes", "sweep.lua"];
     MANY = [" flags=no-writes", "many.lua"];
     BROWSE = [" flags=no-writes", "browse.lua"];
+    CONFIRM = [" flags=allow-oom", "confirm.lua"];
     RAISE_FENCE = [" flags=allow-oom", "raise_fence.lua"];
     LIST_PAGE = [" flags=no-writes", "list_page.lua"];
     LIST_FIND = [" flags=no-writes", "list_find.lua"];

@@ -9,6 +9,7 @@ use super::{
     errors::damaged,
     script::{SHARE, ScriptCall},
     tick::Described,
+    writes::Kind,
 };
 use crate::ports::{
     error::StoreError,
@@ -39,7 +40,9 @@ impl Shares for RedisStore {
                 .arg(amount(request.pace_per_second))
                 .arg(amount(request.demand_per_second));
         }
-        let answer = core.client.run(control, call).await?;
+        let answer = core.client.run(control, call).await;
+        core.writes.note(Kind::Shares, &answer);
+        let answer = answer?;
         let (grants, described): (Vec<f64>, Described) =
             redis::from_redis_value(answer).map_err(|_| damaged("shares"))?;
         core.note_description(described);

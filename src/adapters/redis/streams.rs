@@ -26,6 +26,8 @@ use crate::{
 
 /// The group of consumers that the brokers are.
 const GROUP: &str = "reveille";
+/// Bytes of messages after which no more are given in a call: the server copies them whole, and does nothing else meanwhile.
+const BYTES_MAX: u32 = 512 * 1024;
 /// How long a consumer without messages is remembered.
 const CONSUMER_IDLE_MAX: Duration = Duration::from_secs(3600);
 
@@ -42,9 +44,7 @@ impl Streams for RedisStore {
     ) -> Result<Received, StoreError> {
         let core = self.core.streaming()?;
         let place = place_of(core, tenant)?;
-        let call = reading_call(core, place, &INBOX_RECEIVE, reader)
-            .arg(most.messages.to_string())
-            .arg(most.body_bytes.to_string());
+        let call = reading_call(core, place, &INBOX_RECEIVE, (reader, most));
         let (last, messages) = read(core.client.run(place, call).await?)?;
         Ok(Received { messages, last })
     }
@@ -58,9 +58,7 @@ impl Streams for RedisStore {
     ) -> Result<TakenOver, StoreError> {
         let core = self.core.streaming()?;
         let place = place_of(core, tenant)?;
-        let call = reading_call(core, place, &INBOX_TAKE_OVER, reader)
-            .arg(most.messages.to_string())
-            .arg(most.body_bytes.to_string())
+        let call = reading_call(core, place, &INBOX_TAKE_OVER, (reader, most))
             .arg(from.unwrap_or("0-0"))
             .arg(CONSUMER_IDLE_MAX.as_millis().to_string());
         let (next, messages) = read(core.client.run(place, call).await?)?;
@@ -186,7 +184,7 @@ fn reading_call(
     core: &Core,
     place: usize,
     script: &'static super::script::Script,
-    reader: Reader<'_>,
+    (reader, most): (Reader<'_>, Most),
 ) -> ScriptCall {
     ScriptCall::new(script)
         .key(core.keys().stream(place, "inbox"))
@@ -194,6 +192,9 @@ fn reading_call(
         .arg(GROUP)
         .arg(reader.epoch.to_string())
         .arg(reader.name)
+        .arg(most.messages.to_string())
+        .arg(most.body_bytes.to_string())
+        .number(BYTES_MAX)
 }
 
 /// Makes a connection on which a command may take its time.

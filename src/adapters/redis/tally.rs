@@ -19,6 +19,9 @@ use crate::{
 /// More than a hash of counters has places, so that one call sees all of it at one moment.
 const WHOLE_HASH: &[u8] = b"16777216";
 
+/// Hashes of counters that one command reads: some milliseconds.
+const HASHES_MAX: usize = 2_048;
+
 /// Keys looked at by one command.
 const SCANNED: u32 = 1_000;
 
@@ -29,20 +32,31 @@ impl Tally for RedisStore {
         tenant: &TenantId,
         prefix: &str,
     ) -> Result<BTreeMap<String, i64>, StoreError> {
+        let mut found = self
+            .counters_of(std::slice::from_ref(tenant), prefix)
+            .await?;
+        Ok(found.pop().unwrap_or_default())
+    }
+
+    async fn counters_of(
+        &self,
+        tenants: &[TenantId],
+        prefix: &str,
+    ) -> Result<Vec<BTreeMap<String, i64>>, StoreError> {
         self.core.open()?;
+        let core = &self.core;
         let pattern = format!("{}*", escaped(prefix));
-        let keys = self
-            .core
-            .everywhere(|shard| self.core.keys().counters(shard, tenant));
         let rest: &[&[u8]] = &[b"0", b"MATCH", pattern.as_bytes(), b"COUNT", WHOLE_HASH];
         let reading = Reading {
             name: "HSCAN",
             rest,
         };
-        let shards: Vec<(u64, Vec<(String, i64)>)> = self.core.read_many(keys, &reading).await?;
-        let mut sums: BTreeMap<String, i64> = BTreeMap::new();
-        for (name, count) in shards.into_iter().flat_map(|(_, counters)| counters) {
-            *sums.entry(name).or_default() += count;
+        let mut sums = Vec::with_capacity(tenants.len());
+        for tenants in tenants.chunks(HASHES_MAX.div_ceil(core.shards())) {
+            let of = |tenant| core.everywhere(|shard| core.keys().counters(shard, tenant));
+            let keys = tenants.iter().flat_map(of).collect();
+            let hashes: Vec<(u64, Vec<(String, i64)>)> = core.read_many(keys, &reading).await?;
+            sums.extend(hashes.chunks(core.shards()).map(summed));
         }
         Ok(sums)
     }
@@ -80,6 +94,15 @@ impl Tally for RedisStore {
             .collect::<Result<Vec<_>, _>>()
             .map(drop)
     }
+}
+
+/// The counters of all shards together.
+fn summed(shards: &[(u64, Vec<(String, i64)>)]) -> BTreeMap<String, i64> {
+    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+    for (name, count) in shards.iter().flat_map(|(_, counters)| counters) {
+        *sums.entry(name.clone()).or_default() += count;
+    }
+    sums
 }
 
 /// A text as a pattern that only it matches.

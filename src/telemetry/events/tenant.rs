@@ -57,15 +57,6 @@ pub struct TenantSample {
     pub campaign_targets: Vec<(TargetPhase, u64)>,
 }
 
-impl TenantSample {
-    /// Pushes whose time has come.
-    #[must_use]
-    pub fn due(&self) -> u64 {
-        let due = self.pushes.iter().find(|(s, _)| *s == PushState::Due);
-        due.map_or(0, |(_, pushes)| *pushes)
-    }
-}
-
 impl Telemetry {
     /// The store was asked how a tenant stands.
     pub fn tenant_sampled(&self, tenant: &TenantMetrics, sample: &TenantSample) {

@@ -14,5 +14,5 @@ if length > 8 * most then
   redis.call('LTRIM', KEYS[1], length - most, -1)
   redis.call('HINCRBY', KEYS[2], ARGV[2], length - most)
 end
-redis.call('SPUBLISH', ARGV[1], string.format('%.0f\nevents', ms * 1000))
+redis.pcall('SPUBLISH', ARGV[1], string.format('%.0f\nevents', ms * 1000))
 return length

@@ -36,7 +36,8 @@ local function settle_queue(q, queue, news, forward)
   return tonumber(first)
 end
 
--- Tells all brokers what has become due earlier, and that events were appended; the first line is the time.
+-- Tells all brokers what has become due earlier, and that events were appended; the first line is the time. What was done stands
+-- even if this user may announce nothing.
 local function publish(channel, now, news)
-  if #news > 0 then redis.call('SPUBLISH', channel, string.format('%.0f\n', now) .. table.concat(news, '\n')) end
+  if #news > 0 then redis.pcall('SPUBLISH', channel, string.format('%.0f\n', now) .. table.concat(news, '\n')) end
 end
