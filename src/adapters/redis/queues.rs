@@ -281,23 +281,28 @@ async fn park(core: &Core, selector: &Selector, what: &str) -> Result<(), StoreE
         Some(Flow::Direct) => "direct".to_owned(),
         Some(Flow::Campaign(id)) => format!("c/{id}"),
     };
-    let parks = (0..core.shards()).map(async |shard| {
-        let call = ScriptCall::new(&PARK)
-            .key(core.keys().own(shard, "ready"))
-            .key(core.keys().own(shard, "asleep"))
-            .key(core.keys().own(shard, "parks"))
-            .arg(core.keys().news(shard))
+    let parks = core.by_gate(0..core.shards()).into_values();
+    let parks = parks.map(async |shards| {
+        let mut call = ScriptCall::new(&PARK)
             .arg(what)
             .arg(selector.tenant.as_str())
             .arg(flow.as_str());
-        let answer = core.client.run_durably(shard, call).await?;
-        let (now, changed): (i64, Vec<(String, i64)>) =
+        for shard in &shards {
+            for name in ["ready", "asleep", "parks"] {
+                call = call.key(core.keys().own(*shard, name));
+            }
+            call = call.arg(core.keys().news(*shard));
+        }
+        let answer = core.client.run_durably(shards[0], call).await?;
+        let answers: Vec<(i64, Vec<(String, i64)>)> =
             redis::from_redis_value(answer).map_err(|_| damaged("an answer is strange"))?;
-        for (name, first) in changed {
-            let queue = queue_of(&name)?;
-            match first {
-                0 => core.hints.tell(shard, &queue, 0, now),
-                first => core.announce(shard, &queue, first, now),
+        for (shard, (now, changed)) in shards.into_iter().zip(answers) {
+            for (name, first) in changed {
+                let queue = queue_of(&name)?;
+                match first {
+                    0 => core.hints.tell(shard, &queue, 0, now),
+                    first => core.announce(shard, &queue, first, now),
+                }
             }
         }
         Ok::<_, StoreError>(())
