@@ -92,6 +92,7 @@ async fn keep(pacer: Pacer) {
                 controller.tick(broker.clock.now(), now_started - started);
                 started = now_started;
                 tick = Instant::now() + TICK;
+                app.look_for_silence();
             }
             () = app.changed() => dirty = true,
             _ = documents.changed() => dirty = true,

@@ -92,11 +92,17 @@ pub async fn check_in(
 fn tell(desk: &Desk, tenant: &TenantId, answers: &[CheckIn]) {
     let metrics = desk.telemetry.tenant(tenant);
     let mut farthest = SignedDuration::ZERO;
+    let mut noted = false;
     for answer in answers {
         if let CheckIn::Noted { ahead, delay, .. } = answer {
             desk.telemetry.checked_in(&metrics, *delay);
             farthest = farthest.max(*ahead);
+            noted = true;
         }
+    }
+    if noted {
+        desk.telemetry
+            .check_in_skew(&metrics, farthest.unsigned_abs());
     }
     if farthest > desk.rules.check_in_skew {
         let ahead = farthest.unsigned_abs();

@@ -484,6 +484,38 @@ async fn a_target_that_has_checked_in_since_the_start_is_done_without_a_push() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_whose_turn_never_came_has_checked_in_if_it_did_so_in_time() {
+    for cancels in [true, false] {
+        local(async {
+            let world = World::new(12).await;
+            let mut slow = definition(Selection::Listed, Goal::CheckIn);
+            slow.pace.per_second = Some(1.0);
+            let id = world.started(slow, 12).await;
+            let _shift = world.shift(&id);
+            world.until(&id, |r| r.counts.open > 0).await;
+            world.campaigns.pause(&world.tenant, &id).await.unwrap();
+            world.pass(10);
+            for n in 0..10 {
+                world.check_in(n).await;
+            }
+
+            match cancels {
+                true => drop(world.campaigns.cancel(&world.tenant, &id).await.unwrap()),
+                false => world.pass(3_600),
+            }
+            // Too late for both.
+            world.pass(1);
+            let report = world.until(&id, |r| r.campaign.swept).await;
+
+            assert_eq!(report.counts.closed_as("checked_in"), 10, "{cancels}");
+            let rest = if cancels { "cancelled" } else { "expired" };
+            assert_eq!(report.counts.closed_as(rest), 2);
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_campaign_has_one_shift_and_a_former_owner_is_refused() {
     local(async {
         let world = World::new(5).await;

@@ -67,7 +67,10 @@ async fn what_was_acknowledged_survives_a_failover() {
     watched.master.run();
     crate::redis_cluster::wait_until_it_follows(&watched.master);
     let settle = replace(&claimed[1].key, 1, 2).under(&claimed[1].lease);
-    assert_eq!(commit_surely(&store, settle).await, Committed::Done);
+    // The first try may have been applied before the replica had it.
+    let own = Committed::Conflict(Some(stored(2)));
+    let told = commit_surely(&store, settle).await;
+    assert!(told == Committed::Done || told == own, "{told:?}");
 }
 
 /// Tries until a server takes it, and returns what it says.

@@ -129,6 +129,18 @@ impl App {
         }
     }
 
+    /// Looks whether silence has become an outage without any further attempt: a host may have asked for a long time without one.
+    pub fn look_for_silence(&self) {
+        let now = self.origin.elapsed();
+        let mut watched = self.watched();
+        let long = |since| now.saturating_sub(since) >= OUTAGE_AFTER;
+        let avoids = watched.breakers.values().any(Breaker::is_open);
+        if avoids && !watched.seen.outage && watched.silent_since.is_some_and(long) {
+            watched.seen.outage = true;
+            self.publish(&watched);
+        }
+    }
+
     fn feed_breaker(&self, watched: &mut Watched, host: &str, outcome: &Outcome) {
         let now = self.origin.elapsed();
         let failed = match outcome {
@@ -250,6 +262,22 @@ mod tests {
         fail("b");
         assert!(app.outage());
         app.observe("c", &ACCEPTED, false, now());
+        assert!(!app.outage());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_told_while_the_only_host_is_avoided_and_nothing_is_tried() {
+        let app = app();
+        for _ in 0..32 {
+            app.observe("a", &SILENT, false, now());
+        }
+        app.look_for_silence();
+        assert!(!app.outage());
+        tokio::time::advance(OUTAGE_AFTER).await;
+        app.look_for_silence();
+        assert!(app.outage());
+        app.observe("a", &ACCEPTED, false, now());
+        app.look_for_silence();
         assert!(!app.outage());
     }
 

@@ -230,6 +230,15 @@ pub fn close_waiting(
     item
 }
 
+/// Whether a device that was never woken has checked in all the same, while the campaign went on.
+fn answered(step: &Step<'_>, campaign: &Campaign, record: &DeviceRecord) -> bool {
+    let since_start = campaign
+        .started_at
+        .is_some_and(|start| checked_in_since(step, record, start));
+    let in_time = |deadline| record.last_check_in.is_some_and(|at| at <= deadline);
+    since_start && campaign.deadline.is_none_or(in_time)
+}
+
 /// Does to one target what a sweep is for. `None` when it is not concerned.
 #[must_use]
 pub fn swept(
@@ -245,7 +254,12 @@ pub fn swept(
         .cloned();
     let Some(mut record) = ours else {
         candidate.waiting?;
+        let answered = candidate
+            .before
+            .record
+            .is_some_and(|record| answered(step, campaign, record));
         let reason = match sweep {
+            Sweep::Cancel | Sweep::Expire if answered => CloseReason::CheckedIn,
             Sweep::Cancel => CloseReason::Cancelled(CancelCause::Request),
             Sweep::Expire => CloseReason::Expired(hindrance(campaign, candidate.before.record)),
             Sweep::Hold | Sweep::LetGo => return None,
