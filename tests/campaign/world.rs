@@ -320,16 +320,15 @@ impl World {
         }
     }
 
-    /// The types of all campaign events, once this one is the last of them: it is told after the state that it tells of.
-    pub(crate) async fn until_told(&self, last: &str) -> Vec<String> {
+    /// Waits until the types of all campaign events are `wanted`: each is told after the state that it tells of.
+    pub(crate) async fn until_told(&self, wanted: &[&str]) {
         for _ in 0..LOOKS_MAX {
-            let told = self.told().await;
-            if told.last().is_some_and(|kind| kind == last) {
-                return told;
+            if self.told().await == wanted {
+                return;
             }
             sleep(LOOK).await;
         }
-        panic!("{last} was not told last: {:?}", self.told().await);
+        panic!("{wanted:?} were not told: {:?}", self.told().await);
     }
 
     async fn told(&self) -> Vec<String> {
