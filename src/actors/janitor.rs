@@ -19,6 +19,7 @@ use crate::{
     ports::{
         documents::Precondition,
         error::StoreError,
+        queues::Held,
         records::{Stored, Urgency},
     },
     service::{
@@ -107,7 +108,7 @@ async fn round(broker: &Broker, progress: &mut Progress) -> Result<(), StoreErro
     trim(broker, progress).await?;
     let crowded = jiff::SignedDuration::try_from(OVERDUE).unwrap_or(jiff::SignedDuration::ZERO);
     let now = broker.clock.now();
-    for (ready, _) in broker.store.census().await? {
+    for Held { ready, .. } in broker.store.census().await? {
         let late = now.duration_since(ready.earliest) > crowded;
         if ready.queue.lane != Lane::Timer && late {
             sweep(broker, &ready.queue, &mut progress.cursors).await?;

@@ -16,6 +16,7 @@ mod crash;
 mod demo;
 mod fleet;
 mod hostile;
+mod layout;
 mod live;
 mod operations;
 mod redis_store;

@@ -10,7 +10,11 @@ use crate::{
         id::{CampaignId, TenantId},
         queue::{Flow, Lane},
     },
-    ports::{Store, error::StoreError, queues::Ready},
+    ports::{
+        Store,
+        error::StoreError,
+        queues::{Held, Ready},
+    },
 };
 
 /// A look at the queues serves all campaigns of this broker for so long.
@@ -21,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) struct Backlogs(Arc<Mutex<Option<Census>>>);
 
 /// When the store was asked, and what it said.
-type Census = (Instant, Vec<(Ready, u64)>);
+type Census = (Instant, Vec<Held>);
 
 impl Backlogs {
     /// For how long the first released push of a campaign has been due and not been sent.
@@ -38,8 +42,9 @@ impl Backlogs {
         let queues = looked.as_ref().map_or(&[][..], |(_, queues)| queues);
         let earliest = queues
             .iter()
-            .filter(|(ready, _)| first_pushes_of(ready, tenant, id))
-            .map(|(ready, _)| ready.earliest)
+            .map(|held| &held.ready)
+            .filter(|ready| first_pushes_of(ready, tenant, id))
+            .map(|ready| ready.earliest)
             .min();
         let due = earliest.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
         Ok(Duration::try_from(due).unwrap_or(Duration::ZERO))
