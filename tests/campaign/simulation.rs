@@ -188,6 +188,7 @@ impl World {
             pace: &campaign.definition.pace,
             app_per_second: self.per_second,
             backlog: Duration::from_secs(overdue.max(0).unsigned_abs()),
+            repush_due: !self.repush.is_empty(),
             sessions: counts.sessions(self.tenant.now),
             slowed: false,
         });
