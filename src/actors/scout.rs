@@ -38,12 +38,19 @@ impl Actor for Scout {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        live(ctx, watch(self.clone()));
-        live(ctx, sessions::keep(self.broker.clone()));
+        live(ctx, keep(self.clone()));
     }
 }
 
 impl Supervised for Scout {}
+
+async fn keep(scout: Scout) {
+    let broker = scout.broker.clone();
+    tokio::select! {
+        () = watch(scout) => {}
+        () = sessions::keep(broker) => {}
+    }
+}
 
 async fn watch(scout: Scout) {
     let broker = &scout.broker;
