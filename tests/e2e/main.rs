@@ -17,6 +17,7 @@ mod demo;
 mod fleet;
 mod hostile;
 mod live;
+mod memory;
 mod operations;
 mod redis_store;
 mod refusals;
