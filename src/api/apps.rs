@@ -14,7 +14,7 @@ use super::{
     route::{Endpoint, Entry},
 };
 use crate::{
-    domain::{api_key::Scope, id::AppId},
+    domain::{api_key::Scope, id::AppId, plain_text::prove_plain},
     service::{
         apps::{AppDecision, PaceChange},
         status::{AppStatus, TokenState},
@@ -271,6 +271,8 @@ pub(super) async fn pause(call: Call) -> Result<HttpResponse, Problem> {
         let detail = format!("reason is longer than {REASON_BYTES_MAX} bytes");
         return Err(Problem::parameter("reason", detail));
     }
+    let plain = query.reason.as_deref().map_or(Ok(()), prove_plain);
+    plain.map_err(|error| Problem::parameter("reason", format!("reason {error}")))?;
     let decision = call.state.apps.pause(&app, query.reason).await?;
     Ok(ok(&view(&call, &app, &decision)))
 }

@@ -161,7 +161,7 @@ metrics! {
         permits_available: IntGauge = "reveille_dispatcher_permits_available", [DISPATCHER];
         /// Events written to the feeds.
         feed_events: IntCounter = "reveille_feed_events_total", [EVENT_TYPE];
-        /// Webhook deliveries, by how they ended.
+        /// Requests to webhooks, by how they ended; under disabled, webhooks that were switched off.
         webhook_deliveries: IntCounter = "reveille_webhook_deliveries_total", [TENANT, DELIVERY];
         /// Age of the oldest event that the tenant's webhooks have not taken yet; 0 if they have all.
         webhook_lag: Gauge = "reveille_webhook_lag_seconds", [TENANT];

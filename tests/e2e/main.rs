@@ -18,6 +18,7 @@ mod fleet;
 mod hostile;
 mod layout;
 mod live;
+mod memory;
 mod operations;
 mod redis_store;
 mod refusals;
