@@ -108,14 +108,14 @@ impl Place {
 }
 
 fn redis(url: PrivateUrl, shards: u32) -> Backend {
-    Backend::Redis(RedisStore {
+    Backend::Redis(Box::new(RedisStore {
         url,
         more_urls: Vec::new(),
         topology: RedisTopology::Single,
         ca_file: None,
         shards,
         min_replicas_to_ack: 0,
-    })
+    }))
 }
 
 /// Copies the fleet of one store into another, and compares them.

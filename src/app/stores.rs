@@ -111,7 +111,7 @@ fn redis_options(
         RedisTopology::Cluster => Arrangement::Cluster {
             seeds: addresses(REDIS_PORT),
         },
-        RedisTopology::Sentinel { master } => Arrangement::Sentinel {
+        RedisTopology::Sentinel { master, .. } => Arrangement::Sentinel {
             sentinels: addresses(SENTINEL_PORT),
             master: master.clone(),
         },
@@ -121,6 +121,13 @@ fn redis_options(
     let mut options = RedisOptions::at(address(first, REDIS_PORT), clock.clone(), alarm);
     options.arrangement = arrangement;
     options.login = login(first);
+    if let RedisTopology::Sentinel { user, password, .. } = &redis.topology {
+        let password = password.as_ref().map(|secret| secret.expose().into());
+        options.sentinel_login = Login {
+            user: user.clone(),
+            password,
+        };
+    }
     options.database = first.path().trim_start_matches('/').parse().unwrap_or(0);
     options.shards = Some(redis.shards as usize).filter(|shards| *shards > 0);
     options.min_replicas_to_ack = redis.min_replicas_to_ack;

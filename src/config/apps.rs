@@ -18,7 +18,7 @@ use super::{
     private_url::PrivateUrl,
     reader::{Place, Problems},
     schema::{Section, settings},
-    secret::{Secret, SecretSource},
+    secret::{Secret, Sources, named_variable, variable},
 };
 
 /// Host of the Entra token endpoints (Windows App SDK docs, push-quickstart).
@@ -134,14 +134,11 @@ pub(super) fn read(
 
 /// Names of the variables that hold secrets, whatever else is wrong.
 pub(super) fn secret_variables(root: &Place<'_>) -> HashSet<String> {
-    let mut ignored = Problems::default();
-    let places = root.list("apps", &mut ignored);
-    let named =
-        |place: &Place<'_>, key| place.get(key, &variable().optional(), &mut Problems::default());
+    let places = root.list("apps", &mut Problems::default());
     let names = places
         .iter()
-        .flat_map(|place| ["secret_env", "secret_next_env"].map(|key| named(place, key)));
-    names.flatten().flatten().collect()
+        .flat_map(|place| ["secret_env", "secret_next_env"].map(|key| named_variable(place, key)));
+    names.flatten().collect()
 }
 
 /// Reads one entry, and notes what is wrong with each part of it before giving up.
@@ -244,29 +241,16 @@ fn read_secrets(
     env: &Environment,
     problems: &mut Problems,
 ) -> Option<AppSecrets> {
-    let current = source(
-        ("secret_env", &keys.secret_env),
-        ("secret_file", &keys.secret_file),
-    );
-    let next = source(
-        ("secret_next_env", &keys.secret_next_env),
-        ("secret_next_file", &keys.secret_next_file),
-    );
-    let mut secret = |found: Source| match found {
-        Ok(None) => Some(None),
-        Ok(Some((key, source))) => match Secret::read(source, env) {
-            Ok(secret) => Some(Some(secret)),
-            Err(error) => {
-                place.blame(key, error.to_string(), problems);
-                None
-            }
-        },
-        Err((key, detail)) => {
-            place.blame(key, detail, problems);
-            None
-        }
+    let current = Sources {
+        env: ("secret_env", &keys.secret_env),
+        file: ("secret_file", &keys.secret_file),
     };
-    let (current, next) = (secret(current), secret(next));
+    let next = Sources {
+        env: ("secret_next_env", &keys.secret_next_env),
+        file: ("secret_next_file", &keys.secret_next_file),
+    };
+    let current = current.read(place, env, problems);
+    let next = next.read(place, env, problems);
     let Some(current) = current? else {
         let detail = "missing; name the variable that holds the secret, or a file with secret_file";
         place.blame("secret_env", detail, problems);
@@ -276,36 +260,6 @@ fn read_secrets(
         current,
         next: next?,
         expires: keys.secret_expires,
-    })
-}
-
-/// The source of a secret with its key, or the key that is wrong and why.
-type Source = Result<Option<(&'static str, SecretSource)>, (&'static str, String)>;
-
-fn source(
-    (env_key, variable): (&'static str, &Option<String>),
-    (file_key, file): (&'static str, &Option<PathBuf>),
-) -> Source {
-    match (variable, file) {
-        (None, None) => Ok(None),
-        (Some(name), None) => Ok(Some((env_key, SecretSource::Env(name.clone())))),
-        (None, Some(path)) => Ok(Some((file_key, SecretSource::File(path.clone())))),
-        (Some(_), Some(_)) => Err((
-            file_key,
-            format!("is there beside {env_key}; keep one of them"),
-        )),
-    }
-}
-
-fn variable() -> Kind<String> {
-    text("the name of an environment variable", 256).checked(|name| {
-        let good = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        // The text may be the secret itself, written to the wrong key, so it is not repeated.
-        if good {
-            Ok(())
-        } else {
-            Err("is not the name of a variable, which has letters, digits and _ only".to_owned())
-        }
     })
 }
 

@@ -139,7 +139,9 @@ impl Config {
         known.check(&tree, "", &mut problems);
         let mut strangers = env::overlay(&mut tree, env, &mut problems);
         let config = read(&tree, env, &mut problems);
-        let secrets = apps::secret_variables(&Place::root(&tree));
+        let root = Place::root(&tree);
+        let mut secrets = apps::secret_variables(&root);
+        secrets.extend(store::secret_variable(&root));
         strangers.retain(|name| !secrets.contains(name));
         for name in &strangers {
             known.refuse_variable(name, &mut problems);
@@ -157,7 +159,7 @@ fn read(tree: &Table, env: &Environment, problems: &mut Problems) -> Option<Conf
     let root = Place::root(tree);
     let keys = keys::read(&root, problems);
     let server = server::read(&root, !keys.is_empty(), problems);
-    let store = store::read(&root, problems);
+    let store = store::read(&root, env, problems);
     let wns = wns::read(&root, env, problems);
     let pace = pace::read(&root, problems);
     let apps = pace

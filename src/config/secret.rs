@@ -4,7 +4,11 @@ use std::{fs::File, io, io::Read, path::PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::env::Environment;
+use super::{
+    env::Environment,
+    kind::{Kind, text},
+    reader::{Place, Problems},
+};
 
 /// Longest secret in bytes; anything longer is another file.
 const SECRET_BYTES_MAX: u64 = 4096;
@@ -45,6 +49,14 @@ pub struct Secret {
     value: SecretString,
 }
 
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source && self.expose() == other.expose()
+    }
+}
+
+impl Eq for Secret {}
+
 impl Secret {
     /// Reads the secret from its source.
     ///
@@ -80,6 +92,58 @@ impl Secret {
             SecretSource::File(_) => Self::read(self.source.clone(), &Environment::default()),
         }
     }
+}
+
+/// The two keys that can name a secret, with what they say.
+pub(super) struct Sources<'k> {
+    /// Names an environment variable.
+    pub(super) env: (&'static str, &'k Option<String>),
+    /// Names a file.
+    pub(super) file: (&'static str, &'k Option<PathBuf>),
+}
+
+impl Sources<'_> {
+    /// Reads the secret, if one of the keys is there; none at all if something is wrong, which is noted.
+    pub(super) fn read(
+        self,
+        place: &Place<'_>,
+        env: &Environment,
+        problems: &mut Problems,
+    ) -> Option<Option<Secret>> {
+        let ((env_key, name), (file_key, path)) = (self.env, self.file);
+        let (key, source) = match (name, path) {
+            (None, None) => return Some(None),
+            (Some(name), None) => (env_key, SecretSource::Env(name.clone())),
+            (None, Some(path)) => (file_key, SecretSource::File(path.clone())),
+            (Some(_), Some(_)) => {
+                let detail = format!("is there beside {env_key}; keep one of them");
+                place.blame(file_key, detail, problems);
+                return None;
+            }
+        };
+        let secret = Secret::read(source, env);
+        let noted = secret.map_err(|error| place.blame(key, error.to_string(), problems));
+        noted.ok().map(Some)
+    }
+}
+
+/// The name of a variable that holds a secret.
+pub(super) fn variable() -> Kind<String> {
+    text("the name of an environment variable", 256).checked(|name| {
+        let good = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        // The text may be the secret itself, written to the wrong key, so it is not repeated.
+        if good {
+            Ok(())
+        } else {
+            Err("is not the name of a variable, which has letters, digits and _ only".to_owned())
+        }
+    })
+}
+
+/// The variable that a key names, if it names one.
+pub(super) fn named_variable(place: &Place<'_>, key: &'static str) -> Option<String> {
+    let name = place.get(key, &variable().optional(), &mut Problems::default());
+    name.flatten()
 }
 
 fn read_file(path: &PathBuf) -> Result<String, SecretError> {

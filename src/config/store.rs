@@ -3,16 +3,25 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
+    env::Environment,
     kind::{Kind, duration, file_path, flag, list, one_of, text, url, whole},
     private_url::PrivateUrl,
     reader::{Place, Problems},
     schema::{Section, settings},
+    secret::{Secret, Sources, named_variable, variable},
 };
 
 /// Most shards: a place in the event feed, which has one number for each, must not grow beyond what a console can keep.
 const SHARDS_MAX: u32 = 128;
 /// Most nodes that can be named beside the first.
 const NODES_MAX: usize = 100;
+/// Keys that only sentinels have.
+const SENTINEL_KEYS: [&str; 4] = [
+    "sentinel_master",
+    "sentinel_user",
+    "sentinel_password_env",
+    "sentinel_password_file",
+];
 
 /// The store and what it keeps of the event feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +45,7 @@ pub enum Backend {
         path: PathBuf,
     },
     /// A Redis or Valkey; any number of brokers.
-    Redis(RedisStore),
+    Redis(Box<RedisStore>),
 }
 
 /// How Redis is reached.
@@ -48,7 +57,7 @@ pub struct RedisStore {
     pub more_urls: Vec<PrivateUrl>,
     /// What the nodes are to one another.
     pub topology: RedisTopology,
-    /// An extra certificate authority.
+    /// The certificate authority that is trusted in place of the machine's.
     pub ca_file: Option<PathBuf>,
     /// Shards of a store that is made anew; an existing one must have as many. 0, which no configuration says, takes an
     /// existing one as it is.
@@ -68,6 +77,10 @@ pub enum RedisTopology {
     Sentinel {
         /// The name under which the sentinels know it.
         master: String,
+        /// The user of the sentinels' own access list; none means `default`.
+        user: Option<String>,
+        /// The sentinels' own password.
+        password: Option<Secret>,
     },
 }
 
@@ -103,7 +116,13 @@ settings! {
         ]).default("single");
         /// Name under which the sentinels know the master.
         sentinel_master: Option<String> = text("a name", 256).optional();
-        /// PEM file with an extra certificate authority for `rediss://`.
+        /// User of the sentinels' own access list, if they have one; the login in `url` is for the master.
+        sentinel_user: Option<String> = text("a name", 256).optional();
+        /// Environment variable that holds the sentinels' own password (their `requirepass`, or that of `sentinel_user`).
+        sentinel_password_env: Option<String> = variable().optional();
+        /// File that holds it, instead.
+        sentinel_password_file: Option<PathBuf> = file_path().optional();
+        /// PEM file with the certificate authorities that are trusted for `rediss://` in place of the machine's.
         ca_file: Option<PathBuf> = file_path().optional();
         /// Shards of a Redis store that is made anew; fixed from then on. 64 do for some six million devices.
         shards: u32 = whole(1, SHARDS_MAX).default("64");
@@ -119,7 +138,7 @@ settings! {
 }
 
 /// Reads `[store]`.
-pub(super) fn read(root: &Place<'_>, problems: &mut Problems) -> Option<Store> {
+pub(super) fn read(root: &Place<'_>, env: &Environment, problems: &mut Problems) -> Option<Store> {
     let place = root.sub("store", problems);
     let keys = StoreKeys::read(&place, problems)?;
     let (events_max, events_max_age) = (keys.events_max, keys.events_max_age);
@@ -134,7 +153,7 @@ pub(super) fn read(root: &Place<'_>, problems: &mut Problems) -> Option<Store> {
             return None;
         }
         KindWord::Embedded => Backend::Embedded { path: keys.path },
-        KindWord::Redis => Backend::Redis(redis(keys, &place, problems)?),
+        KindWord::Redis => Backend::Redis(Box::new(redis(keys, &place, env, problems)?)),
     };
     Some(Store {
         backend,
@@ -144,28 +163,25 @@ pub(super) fn read(root: &Place<'_>, problems: &mut Problems) -> Option<Store> {
     })
 }
 
-fn redis(keys: StoreKeys, place: &Place<'_>, problems: &mut Problems) -> Option<RedisStore> {
-    let topology = match (keys.topology, keys.sentinel_master) {
-        (TopologyWord::Single, None) => RedisTopology::Single,
-        (TopologyWord::Cluster, None) => RedisTopology::Cluster,
-        (TopologyWord::Sentinel, Some(master)) => RedisTopology::Sentinel { master },
-        (TopologyWord::Sentinel, None) => {
-            place.blame(
-                "sentinel_master",
-                "missing; sentinels know several masters, so name yours",
-                problems,
-            );
-            return None;
-        }
-        (TopologyWord::Single | TopologyWord::Cluster, Some(_)) => {
-            place.blame(
-                "sentinel_master",
-                "has an effect only with topology = \"sentinel\"",
-                problems,
-            );
-            return None;
-        }
+fn redis(
+    keys: StoreKeys,
+    place: &Place<'_>,
+    env: &Environment,
+    problems: &mut Problems,
+) -> Option<RedisStore> {
+    let topology = match keys.topology {
+        TopologyWord::Single => RedisTopology::Single,
+        TopologyWord::Cluster => RedisTopology::Cluster,
+        TopologyWord::Sentinel => sentinel(&keys, place, env, problems)?,
     };
+    if keys.topology != TopologyWord::Sentinel {
+        let idle = SENTINEL_KEYS.iter().find(|key| place.has(key));
+        if let Some(key) = idle {
+            let detail = "has an effect only with topology = \"sentinel\"";
+            place.blame(key, detail, problems);
+            return None;
+        }
+    }
     if topology == RedisTopology::Single && !keys.more_urls.is_empty() {
         place.blame(
             "more_urls",
@@ -190,6 +206,41 @@ fn redis(keys: StoreKeys, place: &Place<'_>, problems: &mut Problems) -> Option<
         shards: keys.shards,
         min_replicas_to_ack: keys.min_replicas_to_ack,
     })
+}
+
+fn sentinel(
+    keys: &StoreKeys,
+    place: &Place<'_>,
+    env: &Environment,
+    problems: &mut Problems,
+) -> Option<RedisTopology> {
+    let password = Sources {
+        env: ("sentinel_password_env", &keys.sentinel_password_env),
+        file: ("sentinel_password_file", &keys.sentinel_password_file),
+    };
+    let password = password.read(place, env, problems);
+    let Some(master) = keys.sentinel_master.clone() else {
+        let detail = "missing; sentinels know several masters, so name yours";
+        place.blame("sentinel_master", detail, problems);
+        return None;
+    };
+    let (user, password) = (keys.sentinel_user.clone(), password?);
+    if user.is_some() && password.is_none() {
+        let detail = "has no effect without sentinel_password_env or sentinel_password_file";
+        place.blame("sentinel_user", detail, problems);
+        return None;
+    }
+    Some(RedisTopology::Sentinel {
+        master,
+        user,
+        password,
+    })
+}
+
+/// The environment variable that holds a secret of the store.
+pub(super) fn secret_variable(root: &Place<'_>) -> Option<String> {
+    let place = root.sub("store", &mut Problems::default());
+    named_variable(&place, "sentinel_password_env")
 }
 
 fn redis_url() -> Kind<PrivateUrl> {

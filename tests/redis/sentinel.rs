@@ -1,6 +1,10 @@
 //! A master and a replica under Sentinel: the master dies, the store follows.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    process::{Command, Output},
+    sync::Arc,
+    time::Duration,
+};
 
 use reveille::{
     adapters::redis::Arrangement,
@@ -12,6 +16,14 @@ use reveille::{
 };
 
 use crate::{items::*, redis_cluster::Watched, rig::*};
+
+/// The least that a configuration has beside its store.
+const APP: &str = r#"
+[[apps]]
+id = "contoso"
+package_sid = "ms-app://s-1-15-2-3928704574-477015729-2320265743-508859788-3584887706-656216416-1642263338"
+secret_env = "SCOUT_PASSWORD"
+"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_a_failover() {
@@ -83,4 +95,45 @@ async fn commit_tried(store: &Arc<dyn Store>) -> String {
     })
     .await;
     told
+}
+
+#[test]
+fn sentinels_that_ask_for_a_login_get_theirs_and_the_master_its_own() {
+    let watched = Watched::start();
+    let rights = ["on", ">hush", "~*", "&*", "+@all"];
+    let user = [&["ACL", "SETUSER", "scout"][..], &rights].concat();
+    watched.sentinel.ask::<()>(&user);
+    // Last, since it shuts out whoever comes without a login.
+    watched
+        .sentinel
+        .ask::<()>(&["ACL", "SETUSER", "default", "reset"]);
+    let folder = tempfile::tempdir().unwrap();
+    let check = |login: &str, secret: &str| {
+        let config = folder.path().join("reveille.toml");
+        let port = watched.sentinel.port;
+        let text = format!(
+            "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{port}\"\ntopology = \"sentinel\"\nsentinel_master = \"main\"\n{login}{APP}"
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reveille"));
+        let command = command.arg("check").arg("--config").arg(config);
+        command.env("SCOUT_PASSWORD", secret).output().unwrap()
+    };
+    let told = |output: &Output| {
+        let (out, err) = (&output.stdout, &output.stderr);
+        String::from_utf8_lossy(&[&out[..], &err[..]].concat()).into_owned()
+    };
+
+    let login = "sentinel_user = \"scout\"\nsentinel_password_env = \"SCOUT_PASSWORD\"\n";
+    let known = check(login, "hush");
+    let strange = check(login, "wrong");
+    let none = check("", "hush");
+
+    let opened = |output: &Output| told(output).contains("under sentinel at 127.0.0.1");
+    assert!(opened(&known), "{}", told(&known));
+    for refused in [strange, none] {
+        assert!(!opened(&refused), "{}", told(&refused));
+        let why = told(&refused);
+        assert!(why.contains("sentinel") && !why.contains("hush"), "{why}");
+    }
 }

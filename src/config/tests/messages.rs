@@ -44,6 +44,33 @@ fn a_text_with_a_control_character_is_refused_by_its_key() {
 }
 
 #[test]
+fn what_sentinels_need_is_for_sentinels_and_complete() {
+    let redis = "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1\"\n";
+    for key in [
+        "sentinel_master = \"m\"",
+        "sentinel_user = \"s\"",
+        "sentinel_password_file = \"secret\"",
+    ] {
+        let told = message(&format!("{redis}{key}"));
+        assert!(told.contains("only with topology = \"sentinel\""), "{told}");
+    }
+    let redis = format!("{redis}topology = \"sentinel\"\n");
+    let told = message(&redis);
+    assert!(told.contains("store.sentinel_master: missing"), "{told}");
+    let redis = format!("{redis}sentinel_master = \"m\"\n");
+    let told = message(&format!("{redis}sentinel_user = \"s\""));
+    assert!(
+        told.contains("store.sentinel_user: has no effect"),
+        "{told}"
+    );
+    let told = message(&format!("{redis}sentinel_password_env = \"ABSENT\""));
+    assert!(
+        told.contains("store.sentinel_password_env: the environment variable ABSENT is not set"),
+        "{told}"
+    );
+}
+
+#[test]
 fn streams_need_redis_and_tenants_that_are_there() {
     assert_eq!(
         message("[streams]\ntenants = [\"contoso\"]"),

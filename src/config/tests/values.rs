@@ -178,7 +178,11 @@ fn redis_is_reached_as_its_topology_says() {
     };
     assert_eq!(
         redis.topology,
-        RedisTopology::Sentinel { master: "m".into() }
+        RedisTopology::Sentinel {
+            master: "m".into(),
+            user: None,
+            password: None,
+        }
     );
     assert_eq!(redis.url.expose().password(), Some("p"));
     assert_eq!(
@@ -189,6 +193,24 @@ fn redis_is_reached_as_its_topology_says() {
         ),
         (1, 64, 1)
     );
+}
+
+#[test]
+fn sentinels_have_a_login_of_their_own() {
+    let text = format!(
+        "{}[store]\nkind = \"redis\"\nurl = \"redis://u:p@a\"\ntopology = \"sentinel\"\nsentinel_master = \"m\"\nsentinel_user = \"s\"\nsentinel_password_env = \"REVEILLE_SENTINEL\"\n",
+        one_app()
+    );
+    let read = parse_with(&text, &[("REVEILLE_SENTINEL", "hush")]).unwrap();
+    assert!(!format!("{read:?}").contains("hush"));
+    let Backend::Redis(redis) = read.store.backend else {
+        panic!("not redis")
+    };
+    let RedisTopology::Sentinel { user, password, .. } = redis.topology else {
+        panic!("no sentinels")
+    };
+    assert_eq!(user.as_deref(), Some("s"));
+    assert_eq!(password.unwrap().expose(), "hush");
 }
 
 #[test]
