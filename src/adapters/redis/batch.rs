@@ -15,6 +15,7 @@ use super::{
     queues::queue_of,
     reading::stored_value,
     tables::commit_call,
+    whole::{is_plain, read_whole, whole_call},
     writes::Kind,
 };
 use crate::{
@@ -119,10 +120,10 @@ fn batches(jobs: &mut [CommitJob]) -> Vec<Batch> {
     batches
 }
 
-async fn run_batch(
-    core: &Core,
-    batch: Batch,
-) -> Result<Vec<(usize, usize, Committed)>, StoreError> {
+/// The job and the place in it, and what became of the item.
+type Answer = (usize, usize, Committed);
+
+async fn run_batch(core: &Core, batch: Batch) -> Result<Vec<Answer>, StoreError> {
     let Batch {
         urgency,
         fence,
@@ -130,18 +131,19 @@ async fn run_batch(
         ..
     } = batch;
     let mut answers = Vec::with_capacity(entries.len());
-    let shard_of = |entry: &Entry| core.keys().shard_of(&entry.item.key);
-    entries.sort_by_key(shard_of);
+    entries.sort_by_key(|entry| core.keys().shard_of(&entry.item.key));
+    entries = apply_whole(core, entries, urgency, fence.as_ref(), &mut answers).await?;
     for _search in 0..SEARCHES_MAX {
-        let sections: Vec<(usize, &[Entry])> = entries
-            .chunk_by(|a, b| shard_of(a) == shard_of(b))
-            .map(|part| (shard_of(&part[0]), part))
-            .collect();
+        if entries.is_empty() {
+            return Ok(answers);
+        }
+        let sections = by_shard(core, &entries);
         let shards: Vec<usize> = sections.iter().map(|(shard, _)| *shard).collect();
         let (call, queues) = commit_call(core, &sections, urgency, fence.as_ref());
         let answer = core.client.run_durably(shards[0], call).await;
         core.writes.note(Kind::Commits, &answer);
-        let parts = read_answer(answer?)?;
+        let parts = answer.and_then(read_answer);
+        let parts = parts.map_err(|error| after(&answers, error))?;
         let mut told = Vec::with_capacity(entries.len());
         for ((part, shard), queues) in parts.into_iter().zip(shards).zip(queues) {
             part.firsts.note(core, shard, &queues);
@@ -157,12 +159,62 @@ async fn run_batch(
                 }
             }
         }
-        if misplaced.is_empty() {
-            return Ok(answers);
-        }
         entries = misplaced;
     }
-    Err(unavailable("a device moves from queue to queue"))
+    match entries.is_empty() {
+        true => Ok(answers),
+        false => Err(unavailable("a device moves from queue to queue")),
+    }
+}
+
+/// An error that comes when some items have been applied already: only one kind may.
+fn after(answers: &[Answer], error: StoreError) -> StoreError {
+    match answers.is_empty() {
+        true => error,
+        false => unavailable(format!("some items may have been applied; {error}")),
+    }
+}
+
+/// Entries in the order of their shards, those of a shard together.
+fn by_shard<'a>(core: &Core, entries: &'a [Entry]) -> Vec<(usize, &'a [Entry])> {
+    let shard_of = |entry: &Entry| core.keys().shard_of(&entry.item.key);
+    entries
+        .chunk_by(|a, b| shard_of(a) == shard_of(b))
+        .map(|part| (shard_of(&part[0]), part))
+        .collect()
+}
+
+/// Applies what is as expected; returns what was left alone.
+async fn apply_whole(
+    core: &Core,
+    entries: Vec<Entry>,
+    urgency: Urgency,
+    fence: Option<&Fence>,
+    answers: &mut Vec<Answer>,
+) -> Result<Vec<Entry>, StoreError> {
+    let (plain, mut left): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_plain);
+    let sections = by_shard(core, &plain);
+    let Some(first) = sections.first() else {
+        return Ok(left);
+    };
+    let (call, queues) = whole_call(core, &sections, urgency, fence);
+    let answer = core.client.run_durably(first.0, call).await;
+    core.writes.note(Kind::Commits, &answer);
+    let mut applied = Vec::with_capacity(plain.len());
+    for (((shard, part), queues), firsts) in sections.iter().zip(queues).zip(read_whole(answer?)?) {
+        applied.extend(part.iter().map(|_| firsts.is_some()));
+        if let Some(firsts) = firsts {
+            firsts.note(core, *shard, &queues);
+        }
+    }
+    for (entry, applied) in plain.into_iter().zip(applied) {
+        match applied {
+            true => answers.push((entry.job, entry.at, Committed::Done)),
+            false => left.push(entry),
+        }
+    }
+    left.sort_by_key(|entry| core.keys().shard_of(&entry.item.key));
+    Ok(left)
 }
 
 /// What a script says of one item.

@@ -63,8 +63,51 @@ impl Pack {
         self
     }
 
+    /// An array that was filled before.
+    pub(super) fn row(&mut self, row: &Row) -> &mut Self {
+        self.array(row.len);
+        self.0.extend_from_slice(&row.pack.0);
+        self
+    }
+
+    /// An array of a command's name, its key and what follows.
+    pub(super) fn command(&mut self, name: &str, key: usize, arguments: &Row) -> &mut Self {
+        self.array(2 + arguments.len).str(name).index(key);
+        self.0.extend_from_slice(&arguments.pack.0);
+        self
+    }
+
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.0
+    }
+}
+
+/// An array that grows.
+#[derive(Default)]
+pub(super) struct Row {
+    len: usize,
+    pack: Pack,
+}
+
+impl Row {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn int(&mut self, value: i64) -> &mut Self {
+        self.len += 1;
+        self.pack.int(value);
+        self
+    }
+
+    pub(super) fn text(&mut self, parts: &[&[u8]]) -> &mut Self {
+        self.len += 1;
+        self.pack.text(parts);
+        self
+    }
+
+    pub(super) fn str(&mut self, text: &str) -> &mut Self {
+        self.text(&[text.as_bytes()])
     }
 }
 
