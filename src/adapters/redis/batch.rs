@@ -4,6 +4,7 @@
 
 use std::{collections::HashSet, mem, sync::Arc};
 
+use futures_util::{StreamExt as _, stream};
 use redis::Value;
 use tokio::sync::oneshot;
 
@@ -29,6 +30,9 @@ use crate::{
 /// Most times that devices are looked for in the queues where they turn out to be.
 const SEARCHES_MAX: usize = 4;
 
+/// Calls of one flush that are under way at a time.
+const CALLS_MAX: usize = 2;
+
 /// Items of one gate that somebody wants committed.
 pub(super) struct CommitJob {
     pub(super) items: Vec<Item>,
@@ -37,10 +41,11 @@ pub(super) struct CommitJob {
     pub(super) reply: oneshot::Sender<Result<Vec<Committed>, StoreError>>,
 }
 
-/// An item, where its answer belongs, and where the device was found to wait.
+/// An item, where its answer belongs, its shard, and where the device was found to wait.
 pub(super) struct Entry {
     job: usize,
     at: usize,
+    shard: usize,
     pub(super) item: Item,
     pub(super) waits_in: Option<Queue>,
 }
@@ -49,7 +54,6 @@ struct Batch {
     urgency: Urgency,
     fence: Option<Fence>,
     entries: Vec<Entry>,
-    devices: HashSet<DeviceKey>,
 }
 
 impl Job for CommitJob {
@@ -62,9 +66,13 @@ impl Job for CommitJob {
             .iter()
             .map(|job| Ok(vec![Committed::Listed; job.items.len()]))
             .collect();
-        for batch in batches(&mut jobs) {
+        let runs = batches(&core, &mut jobs).into_iter().map(async |batch| {
             let concerned: Vec<usize> = batch.entries.iter().map(|entry| entry.job).collect();
-            match run_batch(&core, batch).await {
+            (concerned, run_batch(&core, batch).await)
+        });
+        let mut runs = stream::iter(runs).buffer_unordered(CALLS_MAX);
+        while let Some((concerned, run)) = runs.next().await {
+            match run {
                 Ok(answers) => {
                     for (job, at, answer) in answers {
                         if let Ok(answers) = &mut results[job] {
@@ -79,6 +87,7 @@ impl Job for CommitJob {
                 }
             }
         }
+        drop(runs);
         for (job, result) in jobs.into_iter().zip(results) {
             // The caller may have gone; what was applied stays applied.
             let _gone = job.reply.send(result);
@@ -86,35 +95,51 @@ impl Job for CommitJob {
     }
 }
 
-/// Divides jobs into calls: equal urgency and fence, at most [`BATCH`] items, no device twice.
-fn batches(jobs: &mut [CommitJob]) -> Vec<Batch> {
+/// Divides jobs into calls: equal urgency and fence, at most [`BATCH`] items, no device twice, and those of a shard together,
+/// since each shard has its price.
+fn batches(core: &Core, jobs: &mut [CommitJob]) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    for mut batch in alike(core, jobs) {
+        batch.entries.sort_by_key(|entry| entry.shard);
+        while !batch.entries.is_empty() {
+            let rest = batch.entries.split_off(batch.entries.len().min(BATCH));
+            batches.push(Batch {
+                urgency: batch.urgency,
+                fence: batch.fence.clone(),
+                entries: mem::replace(&mut batch.entries, rest),
+            });
+        }
+    }
+    batches
+}
+
+/// Puts together what one call might do, were it not too long.
+fn alike(core: &Core, jobs: &mut [CommitJob]) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
+    let mut devices: HashSet<DeviceKey> = HashSet::new();
     for (number, job) in jobs.iter_mut().enumerate() {
         for (at, item) in mem::take(&mut job.items).into_iter().enumerate() {
-            let fits = |batch: &Batch| {
-                batch.entries.len() < BATCH
-                    && batch.urgency == job.urgency
-                    && batch.fence == job.fence
-                    && !batch.devices.contains(&item.key)
-            };
-            if !batches.last().is_some_and(fits) {
+            let fits = |batch: &Batch| batch.urgency == job.urgency && batch.fence == job.fence;
+            let fits = batches.last().is_some_and(fits) && !devices.contains(&item.key);
+            if !fits {
+                devices.clear();
                 batches.push(Batch {
                     urgency: job.urgency,
                     fence: job.fence.clone(),
                     entries: Vec::new(),
-                    devices: HashSet::new(),
                 });
             }
-            let batch = batches
-                .last_mut()
-                .expect("one was pushed if there was none");
-            batch.devices.insert(item.key.clone());
-            batch.entries.push(Entry {
+            devices.insert(item.key.clone());
+            let entry = Entry {
                 job: number,
                 at,
+                shard: core.keys().shard_of(&item.key),
                 item,
                 waits_in: None,
-            });
+            };
+            if let Some(batch) = batches.last_mut() {
+                batch.entries.push(entry);
+            }
         }
     }
     batches
@@ -127,17 +152,15 @@ async fn run_batch(core: &Core, batch: Batch) -> Result<Vec<Answer>, StoreError>
     let Batch {
         urgency,
         fence,
-        mut entries,
-        ..
+        entries,
     } = batch;
     let mut answers = Vec::with_capacity(entries.len());
-    entries.sort_by_key(|entry| core.keys().shard_of(&entry.item.key));
-    entries = apply_whole(core, entries, urgency, fence.as_ref(), &mut answers).await?;
+    let mut entries = apply_whole(core, entries, urgency, fence.as_ref(), &mut answers).await?;
     for _search in 0..SEARCHES_MAX {
         if entries.is_empty() {
             return Ok(answers);
         }
-        let sections = by_shard(core, &entries);
+        let sections = by_shard(&entries);
         let shards: Vec<usize> = sections.iter().map(|(shard, _)| *shard).collect();
         let (call, queues) = commit_call(core, &sections, urgency, fence.as_ref());
         let answer = core.client.run_durably(shards[0], call).await;
@@ -176,11 +199,10 @@ fn after(answers: &[Answer], error: StoreError) -> StoreError {
 }
 
 /// Entries in the order of their shards, those of a shard together.
-fn by_shard<'a>(core: &Core, entries: &'a [Entry]) -> Vec<(usize, &'a [Entry])> {
-    let shard_of = |entry: &Entry| core.keys().shard_of(&entry.item.key);
+fn by_shard(entries: &[Entry]) -> Vec<(usize, &[Entry])> {
     entries
-        .chunk_by(|a, b| shard_of(a) == shard_of(b))
-        .map(|part| (shard_of(&part[0]), part))
+        .chunk_by(|a, b| a.shard == b.shard)
+        .map(|part| (part[0].shard, part))
         .collect()
 }
 
@@ -193,15 +215,16 @@ async fn apply_whole(
     answers: &mut Vec<Answer>,
 ) -> Result<Vec<Entry>, StoreError> {
     let (plain, mut left): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_plain);
-    let sections = by_shard(core, &plain);
+    let sections = by_shard(&plain);
     let Some(first) = sections.first() else {
         return Ok(left);
     };
     let (call, queues) = whole_call(core, &sections, urgency, fence);
     let answer = core.client.run_durably(first.0, call).await;
     core.writes.note(Kind::Commits, &answer);
+    let parts = read_whole(answer?, sections.len())?;
     let mut applied = Vec::with_capacity(plain.len());
-    for (((shard, part), queues), firsts) in sections.iter().zip(queues).zip(read_whole(answer?)?) {
+    for (((shard, part), queues), firsts) in sections.iter().zip(queues).zip(parts) {
         applied.extend(part.iter().map(|_| firsts.is_some()));
         if let Some(firsts) = firsts {
             firsts.note(core, *shard, &queues);
@@ -213,7 +236,7 @@ async fn apply_whole(
             false => left.push(entry),
         }
     }
-    left.sort_by_key(|entry| core.keys().shard_of(&entry.item.key));
+    left.sort_by_key(|entry| entry.shard);
     Ok(left)
 }
 

@@ -3,7 +3,7 @@
 //! Only what the scripts need: integers, byte strings and arrays.
 
 /// A growing MessagePack text.
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Pack(Vec<u8>);
 
 impl Pack {
@@ -70,6 +70,14 @@ impl Pack {
         self
     }
 
+    /// An array that was filled before, or 0 if it is the same as `all`.
+    pub(super) fn row_or_all(&mut self, row: &Row, all: &Row) -> &mut Self {
+        match row == all && !row.is_empty() {
+            true => self.int(0),
+            false => self.row(row),
+        }
+    }
+
     /// An array of a command's name, its key and what follows.
     pub(super) fn command(&mut self, name: &str, key: usize, arguments: &Row) -> &mut Self {
         self.array(2 + arguments.len).str(name).index(key);
@@ -83,7 +91,7 @@ impl Pack {
 }
 
 /// An array that grows.
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Row {
     len: usize,
     pack: Pack,
@@ -125,6 +133,20 @@ mod tests {
                 0x93, 0xd3, 255, 255, 255, 255, 255, 255, 255, 255, 127, 0xa2, b'a', b'b'
             ]
         );
+    }
+
+    #[test]
+    fn an_array_that_is_the_same_as_another_is_written_once() {
+        let (mut all, mut same, mut other) = (Row::default(), Row::default(), Row::default());
+        all.str("a").str("b");
+        same.str("a").str("b");
+        other.str("a");
+        let mut pack = Pack::default();
+        pack.row(&all).row_or_all(&same, &all);
+        pack.row_or_all(&other, &all)
+            .row_or_all(&Row::default(), &Row::default());
+        let written = [0x92, 0xa1, b'a', 0xa1, b'b', 0, 0x91, 0xa1, b'a', 0x90];
+        assert_eq!(pack.into_bytes(), written);
     }
 
     #[test]

@@ -4,11 +4,12 @@ use super::{
     Core, due_score,
     feed::event_text,
     pack::{Pack, Row},
-    reading::revision_text,
+    reading::{REVISION_BYTES, revision_text},
+    script::ScriptCall,
     tables::{FIXED_KEYS, last_of_each_list, text_apart, write_queue},
 };
 use crate::{
-    domain::{counter::Counter, id::TenantId, queue::Queue},
+    domain::{counter::Counter, id::TenantId, queue::Queue, record::Revision},
     ports::records::{Change, Expect, Item, Lease, ListMove, ListName},
 };
 
@@ -19,6 +20,7 @@ struct Records {
     ids: Row,
     begins: Row,
     set: Row,
+    values: Vec<Vec<u8>>,
     dropped: Row,
 }
 
@@ -148,9 +150,8 @@ impl<'a> Section<'a> {
         };
         match &item.change {
             Change::Put(revision, bytes) => {
-                let revision = revision_text(*revision);
-                let value = [revision.as_bytes(), b"|", bytes];
-                records.set.str(id).text(&value);
+                records.set.str(id);
+                records.values.push(value(*revision, bytes));
             }
             Change::Delete => {
                 records.dropped.str(id);
@@ -248,15 +249,24 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Writes it for keys that begin after `base`; returns them and the queues, in the order of the answer.
-    pub(super) fn write(mut self, pack: &mut Pack, base: usize) -> (Vec<String>, Vec<Queue>) {
+    /// Writes it for keys that begin after those of the call, which gets its keys and values; returns the queues, in the order
+    /// of the answer.
+    pub(super) fn write(mut self, pack: &mut Pack, call: &mut ScriptCall) -> Vec<Queue> {
         let news = self.core.keys().news(self.shard);
-        pack.array(10).index(base).str(&news);
-        pack.array(self.records.len() * 3);
-        for (_, records) in &self.records {
+        pack.array(10).index(call.keys.len()).str(&news);
+        // The pack is the first argument, but comes when it is complete.
+        let mut before = 1 + call.arguments.len();
+        pack.array(self.records.len() * 5);
+        let all = self.records.first().map(|(_, records)| records.ids.clone());
+        let all = all.unwrap_or_default();
+        for (_, records) in &mut self.records {
             pack.index(records.key)
                 .row(&records.ids)
-                .row(&records.begins);
+                .row(&records.begins)
+                .row_or_all(&records.set, &all)
+                .index(before);
+            before += records.values.len();
+            call.arguments.append(&mut records.values);
         }
         let absent = self
             .lists
@@ -271,8 +281,9 @@ impl<'a> Section<'a> {
         for (queue, moved) in &self.queues {
             pack.array(10);
             write_queue(pack, queue, moved.key);
-            pack.row(&moved.held).row(&moved.tokens).row(&moved.free);
-            pack.row(&moved.leave).row(&moved.enter);
+            pack.row_or_all(&moved.held, &all).row(&moved.tokens);
+            pack.row(&moved.free).row_or_all(&moved.leave, &all);
+            pack.row(&moved.enter);
             pack.str(&moved.least.to_string());
         }
         self.write_commands(pack);
@@ -283,14 +294,14 @@ impl<'a> Section<'a> {
                 .str(tenant.as_str())
                 .row(&events.texts);
         }
+        call.keys.append(&mut self.keys);
         let queues = self.queues.into_iter().map(|(queue, _)| queue.clone());
-        (self.keys, queues.collect())
+        queues.collect()
     }
 
     fn write_commands(&self, pack: &mut Pack) {
         let mut commands: Vec<(&str, usize, &Row)> = Vec::new();
         for (_, records) in &self.records {
-            commands.push(("HSET", records.key, &records.set));
             commands.push(("HDEL", records.key, &records.dropped));
         }
         for (_, list) in &self.lists {
@@ -323,6 +334,15 @@ impl<'a> Section<'a> {
             pack.index(key).str(&counter.to_string()).int(*by);
         }
     }
+}
+
+/// A record as it is kept.
+fn value(revision: Revision, record: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(REVISION_BYTES + 1 + record.len());
+    value.extend_from_slice(revision_text(revision).as_bytes());
+    value.push(b'|');
+    value.extend_from_slice(record);
+    value
 }
 
 /// Whether the device waits in this queue afterwards.

@@ -58,19 +58,18 @@ pub(super) fn whole_call(
         for entry in *entries {
             section.add(&entry.item);
         }
-        let (keys, touched) = section.write(&mut pack, call.keys.len());
-        call.keys.extend(keys);
-        queues.push(touched);
+        queues.push(section.write(&mut pack, &mut call));
     }
-    (call.arg(pack.into_bytes()), queues)
+    call.arguments.insert(0, pack.into_bytes());
+    (call, queues)
 }
 
-/// What the script says of each shard: what became of its queues, none if it was left alone.
-pub(super) fn read_whole(answer: Value) -> Result<Vec<Option<Firsts>>, StoreError> {
+/// What the script says of each of so many shards: what became of its queues, none if it was left alone.
+pub(super) fn read_whole(answer: Value, shards: usize) -> Result<Vec<Option<Firsts>>, StoreError> {
     let strange = || damaged("a commit's answer is strange");
     let parts = match answer {
         Value::BulkString(fenced) if fenced == b"F" => return Err(StoreError::Fenced),
-        Value::Array(parts) => parts,
+        Value::Array(parts) if parts.len() == 1 + shards => parts,
         _ => return Err(strange()),
     };
     let mut parts = parts.into_iter();

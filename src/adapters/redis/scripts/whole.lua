@@ -2,9 +2,11 @@
 -- all. What is to be done has been worked out by the caller; `commit.lua` judges item by item.
 -- KEYS: for each section 1 ready, 2 asleep, 3 parks, 4 feed, 5 fences, then the ones that it names by index, counted from its
 -- base; a section is about one shard.
--- ARGV: 1 MessagePack {fence or '', epoch, most events kept, sections}
+-- ARGV: 1 MessagePack {fence or '', epoch, most events kept, sections}, then new values, which are long and so not packed twice.
 -- section: {1 base, 2 channel for news, 3 records, 4 unlisted, 5 least token, 6 queues, 7 commands, 8 texts, 9 counters, 10 events}
--- records: {dev key, ids, what their values begin with ('' for none), ...}; unlisted: {list key, ids that it must not hold, ...}
+-- records: {dev key, ids, what their values begin with ('' for none), ids that get new values, place before the first of these, ...}
+-- Where ids are those of the first records of the section, there is 0 in their place.
+-- unlisted: {list key, ids that it must not hold, ...}
 -- queue: {1 key, 2 name, 3 park of the tenant or '', 4 park of the flow, 5 ids held by the caller, 6 their tokens, 7 ids that nobody
 --         may hold, 8 ids that leave, 9 scores and ids that enter, 10 their least score}
 -- commands: {{name, key, argument, ...}, ...}; texts: {list key, {id, score or '', text, ...}, ...}; counters: {key, field, by, ...}
@@ -31,12 +33,12 @@ local function find(key, id)
   return call('ZRANGEBYLEX', key, '[' .. id .. ' ', '(' .. id .. '!', 'LIMIT', 0, 1)[1]
 end
 
-local function is_expected(section)
-  local records, unlisted = section[3], section[4]
-  for r = 1, #records, 3 do
+local function is_expected(records, unlisted)
+  for r = 1, #records, 5 do
     local values = call('HMGET', KEYS[base + records[r]], unpack(records[r + 1]))
-    for i, begin in ipairs(records[r + 2]) do
-      local value = values[i]
+    local begins = records[r + 2]
+    for i = 1, #begins do
+      local begin, value = begins[i], values[i]
       if value then
         if begin == '' or sub(value, 1, #begin) ~= begin then return false end
       elseif begin ~= '' then
@@ -53,13 +55,14 @@ local function is_expected(section)
 end
 
 -- A lease is odd and ends in the future; its text is the same everywhere.
-local function is_placed(section)
-  if section[5] > 0 and section[5] <= now then return false end
-  for _, queue in ipairs(section[6]) do
-    if #queue[5] > 0 then
-      local scores = call('ZMSCORE', KEYS[base + queue[1]], unpack(queue[5]))
-      for i, token in ipairs(queue[6]) do
-        if scores[i] ~= token then return false end
+local function is_placed(queues, least_token, all)
+  if least_token > 0 and least_token <= now then return false end
+  for _, queue in ipairs(queues) do
+    local held, tokens = queue[5], queue[6]
+    if #tokens > 0 then
+      local scores = call('ZMSCORE', KEYS[base + queue[1]], unpack(held ~= 0 and held or all))
+      for i = 1, #tokens do
+        if scores[i] ~= tokens[i] then return false end
       end
     end
     if #queue[7] > 0 then
@@ -71,6 +74,18 @@ local function is_placed(section)
     end
   end
   return true
+end
+
+local function set_values(records, all)
+  for r = 1, #records, 5 do
+    local ids, before, pairs_ = records[r + 3], records[r + 4], {}
+    if ids == 0 then ids = all end
+    for i = 1, #ids do
+      pairs_[2 * i - 1] = ids[i]
+      pairs_[2 * i] = ARGV[before + i]
+    end
+    if #ids > 0 then call('HSET', KEYS[base + records[r]], unpack(pairs_)) end
+  end
 end
 
 local function replace_texts(key, texts)
@@ -98,11 +113,11 @@ local function append(key, tenant, events)
   end
 end
 
-local function move_queues(queues, news)
+local function move_queues(queues, news, all)
   local firsts = {}
   for q, queue in ipairs(queues) do
-    local key, leave, enter = KEYS[base + queue[1]], queue[8], queue[9]
-    local least = queue[10]
+    local key, leave, enter, least = KEYS[base + queue[1]], queue[8], queue[9], queue[10]
+    if leave == 0 then leave = all end
     if #leave > 0 then
       call('ZREM', key, unpack(leave))
       least = nil
@@ -118,7 +133,8 @@ end
 
 local told = false
 
-local function apply(section)
+local function apply(section, all)
+  set_values(section[3], all)
   for _, command in ipairs(section[7]) do
     command[2] = KEYS[base + command[2]]
     call(unpack(command))
@@ -134,7 +150,7 @@ local function apply(section)
   if #events > 0 and not told then
     news[1], told = 'events', true
   end
-  local firsts = move_queues(section[6], news)
+  local firsts = move_queues(section[6], news, all)
   publish(section[2], now, news)
   return firsts
 end
@@ -142,6 +158,8 @@ end
 local answer = {now}
 for i, section in ipairs(sections) do
   base = section[1]
-  answer[i + 1] = is_expected(section) and is_placed(section) and apply(section)
+  local all = section[3][2]
+  local fits = is_expected(section[3], section[4]) and is_placed(section[6], section[5], all)
+  answer[i + 1] = fits and apply(section, all)
 end
 return answer
