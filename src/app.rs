@@ -50,6 +50,7 @@ use crate::{
         wns::Wns,
     },
     service::{
+        apps::Apps,
         campaign::Campaigns,
         copy::unfinished,
         desk::Desk,
@@ -148,6 +149,8 @@ impl Broker {
             return Err(StartError::HalfCopy(source));
         }
         let ground = Ground::new(&config, store.clone(), clock, telemetry.clone()).await?;
+        let apps = Apps::new(ground.desk.clone(), ground.tenants.clone());
+        apps.align().await?;
         let actors = Rc::new(ground.actors(&config).await?);
         let webhooks = ground.webhooks(&config);
         let notifier = ground.notifier(&config, &actors, &webhooks)?;

@@ -165,3 +165,61 @@ fn a_reader_that_goes_away_is_no_failure() {
         (Some(0), String::new())
     );
 }
+
+fn read_syncml(args: &[&str], body: &str) -> Output {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("message.xml");
+    std::fs::write(&file, body).expect("the file can be written");
+    let file = file.to_str().expect("its name is plain");
+    run(&[&["syncml", "read", file], args].concat())
+}
+
+#[test]
+fn a_syncml_message_that_is_too_long_is_refused_with_the_limit_in_plain_words() {
+    for mebibytes in [3, 10] {
+        let body = format!("<SyncML>{}</SyncML>", "x".repeat(mebibytes * 1024 * 1024));
+        let output = read_syncml(&[], &body);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            text(&output.stderr),
+            "reveille: the SyncML body is longer than 2 MiB (2097152 bytes), the most that is read\n"
+        );
+    }
+}
+
+#[test]
+fn a_syncml_message_of_a_sandbox_is_read_if_its_host_is_named() {
+    let channel = |provider: &str| {
+        format!(
+            "<Results><CmdRef>3</CmdRef><Item><Source><LocURI>./Vendor/MSFT/DMClient/Provider/{provider}/Push/ChannelURI\
+             </LocURI></Source><Data>https://localhost:9443/channel/{provider}</Data></Item></Results>"
+        )
+    };
+    let body = |results: String| format!("<SyncML><SyncBody>{results}</SyncBody></SyncML>");
+    let one = body(channel("A"));
+
+    let output = read_syncml(&[], &one);
+    assert!(text(&output.stdout).contains("channel  refused"));
+    let output = read_syncml(&["--sandbox-host", "localhost:9443"], &one);
+    let shown = text(&output.stdout);
+    assert!(
+        shown.contains("channel  reported, at localhost:9443"),
+        "{shown}"
+    );
+    assert_eq!(
+        read_syncml(&["--sandbox-host", "localhost"], &one)
+            .status
+            .code(),
+        Some(2)
+    );
+
+    let two = body(channel("A") + &channel("B"));
+    let output = read_syncml(&["--sandbox-host", "localhost:9443"], &two);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("say with --provider which one counts"));
+    let output = read_syncml(
+        &["--sandbox-host", "localhost:9443", "--provider", "B"],
+        &two,
+    );
+    assert!(text(&output.stdout).contains("provider B"));
+}

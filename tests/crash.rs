@@ -258,7 +258,13 @@ async fn recount(store: &EmbeddedStore, there: usize, listed: HashMap<String, St
         .items;
     let members = members.into_iter().map(|m| (m.device.to_string(), m.text));
     assert_eq!(members.collect::<HashMap<_, _>>(), listed);
-    let waiting: u64 = store.census().await.unwrap().iter().map(|(_, n)| n).sum();
+    let waiting: u64 = store
+        .census()
+        .await
+        .unwrap()
+        .iter()
+        .map(|held| held.entries)
+        .sum();
     assert_eq!(usize::try_from(waiting).unwrap(), there);
     let (mut events, mut after) = (0, After::Oldest);
     loop {

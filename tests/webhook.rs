@@ -26,6 +26,7 @@ use reveille::{
     ports::{
         Store,
         clock::Clock,
+        documents::Precondition,
         feed::{After, Cursor},
         webhooks::{Courier, Delivery},
     },
@@ -175,6 +176,20 @@ impl World {
             .insert(url, answers.into());
     }
 
+    /// The metric of requests that ended so.
+    fn requests(&self, result: &str) -> u64 {
+        let rendered = self.means.telemetry.render(tokio::time::Instant::now());
+        let result = format!("result=\"{result}\"");
+        let of_it = |line: &&str| {
+            line.starts_with("reveille_webhook_deliveries_total{") && line.contains(&result)
+        };
+        let value = rendered
+            .lines()
+            .find(of_it)
+            .and_then(|line| line.rsplit(' ').next());
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
     async fn standing(&self, id: &WebhookId) -> Standing {
         self.webhooks.get(&self.tenant, id).await.unwrap()
     }
@@ -185,6 +200,10 @@ impl World {
                 return;
             }
             sleep(Duration::from_millis(50)).await;
+            // Time is paused and the store's is not: nobody gives up while its disk is slow.
+            let (any, ttl) = (Precondition::Any, Some(Duration::from_secs(3_600)));
+            let looked = self.store.put("look", "".into(), any, ttl);
+            looked.await.unwrap();
         }
         panic!("it has not come true");
     }
@@ -329,7 +348,9 @@ async fn a_failing_endpoint_delays_no_other_and_is_switched_off_after_days() {
             .until(async || world.standing(&bad).await.webhook.disabled.is_some())
             .await;
         let disabled = world.standing(&bad).await.webhook.disabled.unwrap();
-        assert_eq!(disabled.reason, "answered 503");
+        let said =
+            "every attempt has failed since 2025-10-09T08:53:20Z, the last one: answered 503";
+        assert_eq!(disabled.reason, said);
         let active = world.webhooks.active().await.unwrap();
         assert_eq!(active, [(world.tenant.clone(), good)]);
 
@@ -343,6 +364,38 @@ async fn a_failing_endpoint_delays_no_other_and_is_switched_off_after_days() {
             .unwrap();
         world.deliver(&bad);
         world.until(async || world.taken("bad").len() == 10).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_request_is_counted_by_how_it_ended_however_many_events_it_holds() {
+    local(async {
+        let world = World::new();
+        let (one, many) = (
+            world.webhook("one", 1, &[]).await,
+            world.webhook("many", 4, &[]).await,
+        );
+        world.answers("many", vec![busy()]);
+        world.happen(EventKind::PushClosed, 5, 2).await;
+        world.deliver(&one);
+        world
+            .until(async || world.requests("delivered") == 10)
+            .await;
+        assert_eq!(world.requests("failed"), 0);
+
+        world.deliver(&many);
+        world.until(async || world.taken("many").len() == 3).await;
+        world
+            .until(async || world.requests("delivered") == 13)
+            .await;
+        assert_eq!(world.requests("failed"), 1);
+
+        // Those on the wire at once fail together, and count each.
+        world.answers("one", vec![busy(); 5]);
+        world.happen(EventKind::PushClosed, 5, 1).await;
+        world.until(async || world.taken("one").len() == 15).await;
+        world.until(async || world.requests("failed") == 6).await;
     })
     .await;
 }
@@ -402,6 +455,11 @@ async fn an_endpoint_that_is_gone_is_left_alone() {
 
         let tries = world.endpoints.tries.lock().unwrap().clone();
         assert_eq!(tries.values().sum::<u32>(), 1);
+        let disabled = world.standing(&id).await.webhook.disabled.unwrap();
+        let said = "it answered 410: it is gone and wants no more events";
+        assert_eq!(disabled.reason, said);
+        world.until(async || world.requests("disabled") == 1).await;
+        assert_eq!(world.requests("failed"), 1);
     })
     .await;
 }

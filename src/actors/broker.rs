@@ -8,6 +8,7 @@ use super::{
     app::App,
     ready::ReadyView,
     roster::{Directory, Roster},
+    sessions::Sessions,
 };
 use crate::{
     domain::{
@@ -77,6 +78,8 @@ pub struct Broker {
     pub roster: Roster,
     /// Which queues are due.
     pub ready: Arc<ReadyView>,
+    /// What the caps of campaigns leave for re-pushes.
+    pub sessions: Arc<Sessions>,
     /// How it dispatches.
     pub settings: DispatchSettings,
 }

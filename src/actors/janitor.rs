@@ -5,7 +5,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Supervised};
-use jiff::tz::TimeZone;
 use tokio::time::{Instant, sleep};
 
 use super::{broker::Broker, supervise::live};
@@ -17,13 +16,13 @@ use crate::{
         transition::{Step, overdue},
     },
     ports::{
-        documents::Precondition,
         error::StoreError,
+        queues::Held,
         records::{Stored, Urgency},
     },
     service::{
         edit::{Decision, Edit, edit},
-        expiry::Reminder,
+        expiry::Reminders,
     },
     telemetry::ActorMetrics,
 };
@@ -42,9 +41,6 @@ const OVERDUE: Duration = Duration::from_secs(60);
 /// Entries looked at in one round and queue; the next round goes on from there.
 const ENTRIES_MAX: usize = 20_000;
 const PAGE: usize = 512;
-/// The document that has the day on which expiring channels were last told. It ends by itself, so that it wakes nobody.
-const REMINDED: &str = "expiry/told";
-const REMINDED_TTL: Duration = Duration::from_secs(48 * 3_600);
 
 /// Ends what is over.
 #[derive(Clone)]
@@ -85,9 +81,7 @@ type Cursors = HashMap<Queue, String>;
 #[derive(Default)]
 struct Progress {
     cursors: Cursors,
-    reminder: Option<Reminder>,
-    /// The day whose expiring channels have been told.
-    told: Option<String>,
+    reminders: Reminders,
     /// When none of the events was too old.
     trimmed_at: Option<Instant>,
 }
@@ -107,7 +101,7 @@ async fn round(broker: &Broker, progress: &mut Progress) -> Result<(), StoreErro
     trim(broker, progress).await?;
     let crowded = jiff::SignedDuration::try_from(OVERDUE).unwrap_or(jiff::SignedDuration::ZERO);
     let now = broker.clock.now();
-    for (ready, _) in broker.store.census().await? {
+    for Held { ready, .. } in broker.store.census().await? {
         let late = now.duration_since(ready.earliest) > crowded;
         if ready.queue.lane != Lane::Timer && late {
             sweep(broker, &ready.queue, &mut progress.cursors).await?;
@@ -125,40 +119,16 @@ async fn trim(broker: &Broker, progress: &mut Progress) -> Result<(), StoreError
     Ok(())
 }
 
-/// Tells once a day which channels will expire. The day is noted when all were told; a broker that takes over in between
-/// tells some a second time.
 async fn remind(broker: &Broker, progress: &mut Progress) -> Result<(), StoreError> {
-    let desk = broker.desk();
-    let today = broker
-        .clock
-        .now()
-        .to_zoned(TimeZone::UTC)
-        .date()
-        .to_string();
-    if progress.told.as_ref() == Some(&today) {
-        return Ok(());
-    }
-    let walk = match &mut progress.reminder {
-        Some(walk) => walk,
-        reminder @ None => {
-            let told = broker.store.get(REMINDED).await?;
-            if told.is_some_and(|told| told.bytes == today.as_bytes()) {
-                progress.told = Some(today);
-                return Ok(());
-            }
-            let mut tenants = Vec::new();
-            for app in &broker.apps {
-                tenants.extend(broker.directory.tenants_of(&app.settings.id).await?);
-            }
-            reminder.insert(Reminder::of_today(&desk, tenants))
+    let tenants = async || {
+        let mut tenants = Vec::new();
+        for app in &broker.apps {
+            tenants.extend(broker.directory.tenants_of(&app.settings.id).await?);
         }
+        Ok(tenants)
     };
-    if walk.go_on(&desk, ENTRIES_MAX).await? {
-        progress.reminder = None;
-        let (any, ttl) = (Precondition::Any, Some(REMINDED_TTL));
-        broker.store.put(REMINDED, today.into(), any, ttl).await?;
-    }
-    Ok(())
+    let reminders = &mut progress.reminders;
+    reminders.go_on(&broker.desk(), tenants, ENTRIES_MAX).await
 }
 
 async fn sweep(broker: &Broker, queue: &Queue, cursors: &mut Cursors) -> Result<(), StoreError> {

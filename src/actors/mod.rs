@@ -13,6 +13,7 @@ pub mod ready;
 pub mod roster;
 pub mod sampler;
 pub mod scout;
+pub mod sessions;
 pub mod set;
 pub mod sharer;
 pub mod status;

@@ -1,7 +1,7 @@
 //! Which tenant uses which app: looked up in the store once, then answered from memory.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -50,6 +50,7 @@ pub struct Seat {
 pub struct Roster {
     apps: Vec<AppId>,
     seats: Mutex<Seats>,
+    unserved: Mutex<BTreeMap<TenantId, u64>>,
 }
 
 #[derive(Default)]
@@ -67,6 +68,7 @@ impl Roster {
         Self {
             apps,
             seats: Mutex::default(),
+            unserved: Mutex::default(),
         }
     }
 
@@ -74,6 +76,19 @@ impl Roster {
     #[must_use]
     pub fn seat(&self, tenant: &TenantId) -> Option<Seat> {
         self.seats().known.get(tenant).map(|(seat, _)| *seat)
+    }
+
+    /// Open pushes of tenants that none of the broker's apps serves, as last counted.
+    #[must_use]
+    pub fn unserved(&self) -> BTreeMap<TenantId, u64> {
+        let unserved = self.unserved.lock();
+        unserved.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps what was counted.
+    pub fn count_unserved(&self, unserved: BTreeMap<TenantId, u64>) {
+        let mut known = self.unserved.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = unserved;
     }
 
     /// Something about tenants has changed: each is looked up again when it is next asked for.

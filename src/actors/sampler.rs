@@ -31,7 +31,7 @@ use crate::{
     },
     ports::{
         error::StoreError,
-        queues::{Ready, Wake},
+        queues::{Held, Wake},
     },
     service::campaign::{Standing, standing},
     telemetry::{ActorMetrics, CampaignPhase, Horizon, PushState, TargetPhase, TenantSample},
@@ -205,16 +205,32 @@ async fn sample_all(
 }
 
 /// Takes a sample of each app, whose tenants are told by `apps`.
-fn sample_apps(broker: &Broker, apps: &HashMap<TenantId, usize>, census: &[(Ready, u64)]) {
-    let (now, mut due) = (broker.clock.now(), vec![0; broker.apps.len()]);
-    for (ready, entries) in census {
-        if let (PushState::Due, Some(app)) = (state_of(ready, now), apps.get(&ready.queue.tenant)) {
-            due[*app] += entries;
+fn sample_apps(broker: &Broker, apps: &HashMap<TenantId, usize>, census: &[Held]) {
+    let mut due = vec![0; broker.apps.len()];
+    for held in census {
+        let queue = &held.ready.queue;
+        if let (PushState::Scheduled, Some(app)) = (state_of(queue.lane), apps.get(&queue.tenant)) {
+            due[*app] += held.due;
         }
     }
     for (app, due) in broker.apps.iter().zip(due) {
         broker.telemetry.app_sampled(&app.metrics, due);
     }
+    let unserved = unserved(apps, census);
+    broker.telemetry.unserved_sampled(&unserved, Instant::now());
+    broker.roster.count_unserved(unserved);
+}
+
+/// Open pushes of the tenants that are in none of the `apps`.
+fn unserved(apps: &HashMap<TenantId, usize>, census: &[Held]) -> BTreeMap<TenantId, u64> {
+    let mut unserved = BTreeMap::new();
+    for held in census {
+        let tenant = &held.ready.queue.tenant;
+        if held.entries > 0 && !apps.contains_key(tenant) {
+            *unserved.entry(tenant.clone()).or_insert(0) += held.entries;
+        }
+    }
+    unserved
 }
 
 /// What a sample is taken from.
@@ -222,7 +238,7 @@ struct Seen<'a> {
     /// Of this tenant.
     counters: &'a BTreeMap<String, i64>,
     /// Of all tenants.
-    census: &'a [(Ready, u64)],
+    census: &'a [Held],
     /// Of this tenant.
     campaigns: &'a BTreeMap<CampaignId, State>,
     /// Pushes of this tenant that this broker holds.
@@ -244,18 +260,26 @@ fn sample(tenant: &TenantId, seen: &Seen<'_>) -> TenantSample {
             .and_then(|n| u64::try_from(*n).ok())
             .unwrap_or(0)
     };
-    let mine = census
-        .iter()
-        .filter(|(ready, _)| ready.queue.tenant == *tenant);
+    let mine = census.iter().filter(|h| h.ready.queue.tenant == *tenant);
     let mut states: BTreeMap<&str, (PushState, u64)> = BTreeMap::new();
+    let mut add = |state: PushState, entries: u64| {
+        if entries > 0 {
+            states.entry(state.as_str()).or_insert((state, 0)).1 += entries;
+        }
+    };
     let mut oldest = Duration::ZERO;
-    for (ready, entries) in mine {
-        let state = state_of(ready, now);
-        if state == PushState::Due {
-            let late = Duration::try_from(now.duration_since(ready.earliest));
+    for held in mine {
+        let state = state_of(held.ready.queue.lane);
+        if state != PushState::Scheduled {
+            add(state, held.entries);
+            continue;
+        }
+        add(PushState::Due, held.due);
+        add(state, held.entries.saturating_sub(held.due));
+        if held.due > 0 {
+            let late = Duration::try_from(now.duration_since(held.ready.earliest));
             oldest = oldest.max(late.unwrap_or_default());
         }
-        states.entry(state.as_str()).or_insert((state, 0)).1 += entries;
     }
     // A claim is in its queue until its lease ends, and counts as what waits for that.
     if let Some((_, scheduled)) = states.get_mut(PushState::Scheduled.as_str()) {
@@ -276,12 +300,11 @@ fn sample(tenant: &TenantId, seen: &Seen<'_>) -> TenantSample {
     }
 }
 
-/// What the pushes of a queue count as: a queue is due if its first one is.
-fn state_of(ready: &Ready, now: Timestamp) -> PushState {
-    match ready.queue.lane {
+/// What the pushes of a lane count as before their time has come.
+fn state_of(lane: Lane) -> PushState {
+    match lane {
         Lane::Timer => PushState::Blocked,
         Lane::Repush => PushState::Awaiting,
-        Lane::Urgent | Lane::Normal | Lane::Bulk if ready.earliest <= now => PushState::Due,
         Lane::Urgent | Lane::Normal | Lane::Bulk => PushState::Scheduled,
     }
 }

@@ -1,4 +1,5 @@
-//! Keeps the view of due queues: listens to the store's announcements and asks it anew now and then.
+//! Keeps the view of due queues: listens to the store's announcements and asks it anew now and then; and looks how many
+//! sessions the re-pushes among them may open.
 //!
 //! Owns the subscription only; after a restart it asks for everything again.
 
@@ -10,7 +11,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{broker::Broker, ready::Place, supervise::live};
+use super::{broker::Broker, ready::Place, sessions, supervise::live};
 use crate::{
     domain::id::TenantId,
     ports::{error::StoreError, queues::Wake},
@@ -37,11 +38,19 @@ impl Actor for Scout {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        live(ctx, watch(self.clone()));
+        live(ctx, keep(self.clone()));
     }
 }
 
 impl Supervised for Scout {}
+
+async fn keep(scout: Scout) {
+    let broker = scout.broker.clone();
+    tokio::select! {
+        () = watch(scout) => {}
+        () = sessions::keep(broker) => {}
+    }
+}
 
 async fn watch(scout: Scout) {
     let broker = &scout.broker;

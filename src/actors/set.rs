@@ -115,6 +115,7 @@ pub async fn start(
         directory: deps.directory,
         roster: Roster::new(ids),
         ready: ReadyView::new(settings.dispatchers),
+        sessions: Arc::default(),
         settings,
     });
     let starter = Starter {

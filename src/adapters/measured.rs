@@ -28,7 +28,7 @@ use crate::{
         feed::{After, Cursor, Entry, Feed, FeedError},
         leases::Leases,
         lists::{Lists, Member},
-        queues::{Claimed, Queues, Ready, Selector, Wake, Want},
+        queues::{Claimed, Held, Queues, Ready, Selector, Wake, Want},
         records::{Committed, Fence, Item, Lease, ListName, Page, Records, Stored, Urgency},
         shares::{Share, ShareRequest, Shares},
         tally::Tally,
@@ -225,7 +225,7 @@ impl Queues for MeasuredStore {
         self.meter.page(StoreOperation::Query, cursor, call).await
     }
 
-    async fn census(&self) -> Result<Vec<(Ready, u64)>, StoreError> {
+    async fn census(&self) -> Result<Vec<Held>, StoreError> {
         let call = self.store.census();
         self.meter.time(StoreOperation::Queue, call).await
     }

@@ -14,7 +14,7 @@ use super::{
     route::{Endpoint, Entry},
 };
 use crate::{
-    domain::{api_key::Scope, id::AppId},
+    domain::{api_key::Scope, id::AppId, plain_text::prove_plain},
     service::{
         apps::{AppDecision, PaceChange},
         status::{AppStatus, TokenState},
@@ -57,6 +57,8 @@ pub(super) struct AppView {
     throttled_until: Option<Timestamp>,
     /// `closed` when WNS can be reached, `open` when it seems to be out.
     breaker: &'static str,
+    /// Hosts of WNS that do not answer this broker; pushes to channels there are put off. Empty while the breaker is closed.
+    hosts_avoided: Vec<String>,
     /// What keeps it from sending.
     holds: Vec<HoldView>,
 }
@@ -124,7 +126,7 @@ fn view(call: &Call, app: &AppId, decision: &AppDecision) -> AppView {
     let status = call.state.status.app(app);
     let state = state(status.as_ref(), decision);
     let (mut token, mut pace) = (None, None);
-    let (mut throttled_until, mut breaker_open, mut holds) = (None, false, Vec::new());
+    let (mut throttled_until, mut hosts_avoided, mut holds) = (None, Vec::new(), Vec::new());
     if let Some(status) = status {
         pace = Some((
             status.pace_per_second,
@@ -133,7 +135,7 @@ fn view(call: &Call, app: &AppId, decision: &AppDecision) -> AppView {
         ));
         token = Some(status.token);
         throttled_until = status.throttled_until;
-        breaker_open = !status.hosts_avoided.is_empty();
+        hosts_avoided = status.hosts_avoided;
         holds = status.holds;
     }
     let (per_second, share_per_second, in_flight) = pace.unwrap_or_default();
@@ -160,7 +162,12 @@ fn view(call: &Call, app: &AppId, decision: &AppDecision) -> AppView {
             },
         },
         throttled_until,
-        breaker: if breaker_open { "open" } else { "closed" },
+        breaker: if hosts_avoided.is_empty() {
+            "closed"
+        } else {
+            "open"
+        },
+        hosts_avoided,
         holds: holds
             .into_iter()
             .map(|h| HoldView {
@@ -264,6 +271,8 @@ pub(super) async fn pause(call: Call) -> Result<HttpResponse, Problem> {
         let detail = format!("reason is longer than {REASON_BYTES_MAX} bytes");
         return Err(Problem::parameter("reason", detail));
     }
+    let plain = query.reason.as_deref().map_or(Ok(()), prove_plain);
+    plain.map_err(|error| Problem::parameter("reason", format!("reason {error}")))?;
     let decision = call.state.apps.pause(&app, query.reason).await?;
     Ok(ok(&view(&call, &app, &decision)))
 }

@@ -18,6 +18,7 @@ use super::{
     json,
     problem::{Kind, Problem},
 };
+use crate::domain::counted::size;
 
 /// Longest silence within a body.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -158,7 +159,7 @@ pub(super) async fn whole(
             Longer::Stream => format!("; stream it as {}", NDJSON[0]),
             Longer::Never => String::new(),
         };
-        let detail = format!("the body is longer than {max} bytes{cure}");
+        let detail = format!("the body is longer than {}{cure}", size(max));
         Problem::new(Kind::TooLarge, detail)
     };
     let length = content_length(&call.request);

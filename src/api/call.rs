@@ -264,11 +264,23 @@ impl Call {
         let pairs = url::form_urlencoded::parse(self.request.query_string().as_bytes());
         let query = serde_urlencoded::Deserializer::new(pairs);
         serde_path_to_error::deserialize(query).map_err(|error| {
-            let name = error.path().to_string();
-            let detail = cut_to(&error.inner().to_string(), DETAIL_BYTES_MAX).to_owned();
+            let path = error.path();
+            let said = error.inner().to_string();
+            let name = match path.iter().next() {
+                Some(_) => path.to_string(),
+                None => of_the_whole(&said).unwrap_or_default().to_owned(),
+            };
+            let detail = cut_to(&said, DETAIL_BYTES_MAX).to_owned();
             Problem::parameter(cut_to(&name, DETAIL_BYTES_MAX), detail)
         })
     }
+}
+
+/// The parameter that an error about the query as a whole names: one that it lacks, or has twice.
+fn of_the_whole(said: &str) -> Option<&str> {
+    let missing = said.strip_prefix("missing field `");
+    let named = missing.or_else(|| said.strip_prefix("duplicate field `"))?;
+    named.strip_suffix('`')
 }
 
 /// An answer with a JSON body.

@@ -66,7 +66,8 @@ pub(super) struct CampaignView {
     /// When what is left expires; null until it is started.
     #[schema(value_type = Option<String>, format = DateTime)]
     deadline: Option<Timestamp>,
-    /// When all its targets will have been released, if nothing gets in the way; null unless it is running.
+    /// When all its targets will have been released, by its pace, its waves and its cap on open sessions, if nothing else gets
+    /// in the way; null unless it is running.
     #[schema(value_type = Option<String>, format = DateTime)]
     estimated_end: Option<Timestamp>,
     /// When it was finished or cancelled.

@@ -35,7 +35,7 @@ pub(super) struct ForecastView {
     overdue: u64,
     /// Channels that expire within the days asked for.
     expiring: u64,
-    /// The same by day (UTC), today first; days without any are left out.
+    /// The same by day (UTC), the next day first; days without any are left out.
     days: Vec<DayView>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct DayView {
 /// Tells how many channels expire in the next days without renewal: 30 days after each was first seen.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant}/channels/forecast", tag = "channels", operation_id = "forecast_channels",
-    params(("tenant" = String, Path), ("days" = Option<u8>, Query, description = "1 to 30, default 7; today is the first")),
+    params(("tenant" = String, Path), ("days" = Option<u8>, Query, description = "1 to 30, default 7: what is left of today (UTC), and so many whole days after it")),
     responses((status = 200, body = ForecastView), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(super) async fn get(call: Call) -> Result<HttpResponse, Problem> {
@@ -66,10 +66,10 @@ pub(super) async fn get(call: Call) -> Result<HttpResponse, Problem> {
     let desk = &call.state.desk;
     let found = forecast(&*desk.store, &*desk.clock, &tenant.id).await?;
     let today = desk.clock.now().to_zoned(TimeZone::UTC).date();
-    let end = today.saturating_add(i64::from(days).days());
+    let last = today.saturating_add(i64::from(days).days());
     let soon: Vec<DayView> = found
         .days
-        .range(..end)
+        .range(..=last)
         .map(|(day, channels)| DayView {
             day: *day,
             channels: *channels,

@@ -59,7 +59,7 @@ pub(super) struct Readiness {
 /// One part of the broker.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Component {
-    /// `store`, `app/<id>` or `actor/<name>`.
+    /// `store`, `app/<id>`, `tenant/<id>` or `actor/<name>`.
     name: String,
     /// `ok`, `degraded` (somebody should look, the broker goes on) or `failed` (it cannot do its job).
     status: &'static str,
@@ -78,6 +78,7 @@ pub(super) async fn readyz(request: HttpRequest, state: Data<State>) -> HttpResp
     let mut components = vec![store(&state).await];
     components.extend(apps(&state));
     components.extend(missing_apps(&state).await);
+    components.extend(unserved(&state));
     components.extend(actors(&state));
     if state.closing.is_cancelled() {
         components.push(Component {
@@ -169,6 +170,19 @@ async fn missing_apps(state: &State) -> Vec<Component> {
         detail: vec!["tenants use it, but this broker's configuration does not have it".to_owned()],
     };
     missing.into_iter().map(component).collect()
+}
+
+/// Tenants with open pushes that no app of this broker serves: their app was taken out of the configuration, or they were.
+fn unserved(state: &State) -> impl Iterator<Item = Component> {
+    let component = |(tenant, pushes)| Component {
+        name: format!("tenant/{tenant}"),
+        status: "degraded",
+        detail: vec![format!(
+            "{} open, but this broker's configuration has no app for it",
+            counted(pushes, "push")
+        )],
+    };
+    state.status.unserved().into_iter().map(component)
 }
 
 fn actors(state: &State) -> Vec<Component> {

@@ -139,7 +139,7 @@ struct ReportQuery {
     params(
         ("tenant" = String, Path), ("Idempotency-Key" = Option<String>, Header),
         ("device" = Option<String>, Query, description = "the device, if Source/LocURI of the message does not name it"),
-        ("provider_id" = Option<String>, Query, description = "only this provider's settings count"),
+        ("provider_id" = Option<String>, Query, description = "only this provider's settings count; needed where a message speaks of several, unless one alone reports a ChannelURI"),
         ("check_in" = Option<bool>, Query, description = "true: the session counts as a check-in that begins now"),
         ("sent" = Option<Step>, Query, description = "the commands that the message answers, for answers that name no node"),
         ("first_cmd_id" = Option<u16>, Query, description = "with sent: the first CmdID, default 2"),
@@ -207,7 +207,8 @@ fn xml_only(request: &HttpRequest) -> Result<(), Problem> {
 
 fn unreadable(error: SyncMlError) -> Problem {
     let kind = match error {
-        SyncMlError::TooLarge { .. } => Kind::TooLarge,
+        SyncMlError::Ambiguous => return Problem::parameter("provider_id", error.to_string()),
+        SyncMlError::TooLarge => Kind::TooLarge,
         SyncMlError::Wbxml => Kind::UnsupportedMediaType,
         SyncMlError::TooDeep
         | SyncMlError::NotUtf8 { .. }

@@ -1,6 +1,6 @@
 //! What the actors say of themselves, as the API asks for it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -8,7 +8,7 @@ use super::watch::Watchman;
 use crate::{
     actors::{self, broker::Broker},
     api::MetricsText,
-    domain::id::AppId,
+    domain::id::{AppId, TenantId},
     service::status::{ActorStatus, AppStatus, BrokerStatus, Hold, TokenState, TokenStatus},
     telemetry::{RecentFailure, Telemetry},
 };
@@ -49,6 +49,10 @@ impl BrokerStatus for Standing {
 
     fn recent_failures(&self, app: &AppId) -> Vec<RecentFailure> {
         self.telemetry.recent_failures(app)
+    }
+
+    fn unserved(&self) -> BTreeMap<TenantId, u64> {
+        self.broker.roster.unserved()
     }
 
     fn actors(&self) -> Vec<ActorStatus> {

@@ -114,6 +114,30 @@ mod tests {
         actors
     }
 
+    #[tokio::test]
+    async fn an_actor_that_is_given_up_ends_the_wait_for_it_and_no_longer_runs() {
+        let watchman = Watchman::new(Telemetry::new(LOOP_SPAN));
+        let waiting = watchman.gave_up();
+        tokio::pin!(waiting);
+        watchman.exited(KIND, Exit::Panicked, 1, Duration::ZERO);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert!(watchman.actors().iter().all(|actor| actor.running));
+
+        Watch::gave_up(&watchman, KIND, 20);
+        assert_eq!(waiting.await, KIND.as_str());
+        assert_eq!(
+            watchman.gave_up().await,
+            KIND.as_str(),
+            "whoever asks later, too"
+        );
+        let dead: Vec<_> = watchman
+            .actors()
+            .into_iter()
+            .filter(|a| !a.running)
+            .collect();
+        assert_eq!((dead.len(), dead[0].name.as_str()), (1, KIND.as_str()));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_actor_is_in_a_loop_after_many_restarts_in_a_quarter_of_an_hour() {
         let watchman = Watchman::new(Telemetry::new(LOOP_SPAN));

@@ -27,12 +27,12 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Files that a reader may open, and nobody else on the machine.
 const MODE: u32 = 0o600;
 /// What is asked of every broker.
-const QUESTIONS: [(&str, &str); 4] = [
-    ("readiness.json", "/readyz"),
-    ("apps.json", "/v1/apps"),
-    ("tenants.json", "/v1/tenants"),
-    ("metrics.txt", "/metrics"),
-];
+const QUESTIONS: [(&str, &str); 2] = [("readiness.json", "/readyz"), ("metrics.txt", "/metrics")];
+/// Lists that are asked for, page by page.
+const LISTS: [(&str, &str); 2] = [("apps.json", "/v1/apps"), ("tenants.json", "/v1/tenants")];
+/// Items of a page, and pages of a list.
+const PAGE: usize = 1_000;
+const PAGES_MAX: usize = 100;
 
 /// Collect what support needs: version, configuration, metrics, recent failures with their WNS ids.
 ///
@@ -134,6 +134,12 @@ async fn ask_broker(args: &BundleArgs, collected: &mut Collected) -> Result<(), 
             Err(why) => collected.missing.push(format!("{path}: {why}")),
         }
     }
+    for (name, path) in LISTS {
+        match ask_pages(&http, args, path).await {
+            Ok(text) => drop(collected.files.insert(name.to_owned(), text)),
+            Err(why) => collected.missing.push(format!("{path}: {why}")),
+        }
+    }
     for app in apps(collected) {
         let path = format!("/v1/apps/{app}/failures");
         match ask(&http, args, &args.broker.address.url(&path)).await {
@@ -162,6 +168,30 @@ fn apps(collected: &Collected) -> Vec<String> {
         .flatten()
         .filter_map(|app| app["app"].as_str());
     names.map(str::to_owned).collect()
+}
+
+/// All items of a list, as one page; what is beyond [`PAGES_MAX`] is named by its cursor.
+async fn ask_pages(http: &Client, args: &BundleArgs, path: &str) -> Result<String, String> {
+    let (mut items, mut cursor) = (Vec::new(), Value::Null);
+    for _ in 0..PAGES_MAX {
+        let mut url = args.broker.address.url(&format!("{path}?limit={PAGE}"));
+        if let Some(cursor) = cursor.as_str() {
+            let cursor = url::form_urlencoded::byte_serialize(cursor.as_bytes());
+            url.extend(["&cursor="].into_iter().chain(cursor));
+        }
+        let text = ask(http, args, &url).await?;
+        let mut page: Value =
+            serde_json::from_str(&text).map_err(|_| "the answer is no JSON".to_owned())?;
+        match page["items"].take() {
+            Value::Array(more) => items.extend(more),
+            _ => return Err("the answer has no items".to_owned()),
+        }
+        cursor = page["next_cursor"].take();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    Ok(json!({"items": items, "next_cursor": cursor}).to_string())
 }
 
 async fn ask(http: &Client, args: &BundleArgs, url: &str) -> Result<String, String> {

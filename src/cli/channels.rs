@@ -61,7 +61,7 @@ pub(super) struct StatsArgs {
 pub(super) struct ForecastArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// How far to look ahead; today (UTC) is the first day
+    /// How far to look ahead: what is left of today (UTC), and so many whole days after it
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=30))]
     days: u8,
     /// Print one JSON object

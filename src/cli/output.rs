@@ -9,6 +9,8 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use crate::domain::plain_text::{is_control, shown};
+
 /// How a command ended, for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -48,12 +50,13 @@ impl Failure {
     }
 }
 
-/// Prints a result on standard output. That the reader has gone away (`| head`) is no failure.
+/// Prints a result on standard output, control characters in it written out: others named what it tells of. That the reader has
+/// gone away (`| head`) is no failure.
 ///
 /// # Errors
 /// A [`Failure`] when standard output cannot be written.
 pub fn print(text: impl Display) -> Result<(), Failure> {
-    written(writeln!(stdout(), "{text}"))
+    written(writeln!(stdout(), "{}", shown(&text.to_string())))
 }
 
 /// Prints a result on standard output as one line of JSON.
@@ -62,7 +65,24 @@ pub fn print(text: impl Display) -> Result<(), Failure> {
 /// A [`Failure`] when standard output cannot be written.
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let line = serde_json::to_string(value).map_err(|error| Failure::new(Exit::Failed, error))?;
-    print(line)
+    print(escaped(line))
+}
+
+/// JSON with the control characters escaped that it may hold as they are.
+fn escaped(json: String) -> String {
+    if !json.contains(is_control) {
+        return json;
+    }
+    let escape = |c: char| match is_control(c) {
+        true => format!("\\u{:04x}", u32::from(c)),
+        false => c.to_string(),
+    };
+    json.chars().map(escape).collect()
+}
+
+/// Says something on standard error, control characters in it written out. If standard error is gone nobody wants to know.
+pub(super) fn say(text: impl Display) {
+    drop(writeln!(stderr(), "{}", shown(&text.to_string())));
 }
 
 /// A number as people read it: `12,431`.
@@ -108,8 +128,7 @@ pub(super) fn ended(result: Result<Exit, Failure>) -> ExitCode {
     let exit = match result {
         Ok(exit) => exit,
         Err(failure) => {
-            // If standard error is gone too, the exit code has to do.
-            drop(writeln!(stderr(), "reveille: {}", failure.message));
+            say(format_args!("reveille: {}", failure.message));
             failure.exit
         }
     };
@@ -128,7 +147,20 @@ fn written(result: io::Result<()>) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use serde_json::{Value, json};
+
+    use super::{escaped, grouped};
+
+    #[test]
+    fn json_is_the_same_with_nothing_in_it_that_steers_a_terminal() {
+        let value = json!({ "name": "\u{1b}[2J\u{9b}1m\u{202e}ü\u{7f}" });
+        let line = escaped(value.to_string());
+        assert!(
+            line.chars().all(|c| c == 'ü' || (' '..='~').contains(&c)),
+            "{line:?}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
+    }
 
     #[test]
     fn thousands_are_set_apart() {

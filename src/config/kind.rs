@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use jiff::civil::Date;
 
-use crate::domain::duration_text::{format_duration, parse_duration};
+use crate::domain::{
+    duration_text::{format_duration, parse_duration},
+    plain_text::prove_plain,
+};
 
 use super::{
     error::Origin,
@@ -335,7 +338,10 @@ pub(super) fn quoted(text: &str) -> String {
 
 fn text_of<'n>(node: &'n Node, what: &str) -> Result<&'n str, String> {
     match &node.value {
-        Value::Text(text) | Value::Raw(text) => Ok(text),
+        Value::Text(text) | Value::Raw(text) => {
+            prove_plain(text).map_err(|error| error.to_string())?;
+            Ok(text)
+        }
         other => Err(format!("expects {what}, in quotes, found {}", other.noun())),
     }
 }

@@ -67,6 +67,7 @@ runbooks![
     "ReveilleOldestDuePushTooOld",
     "ReveillePanics",
     "ReveillePushesNotFlowing",
+    "ReveillePushesUnserved",
     "ReveilleRequestsRefused",
     "ReveilleSecretExpiresSoon",
     "ReveilleSecretExpiresVerySoon",

@@ -1,6 +1,6 @@
 //! Counters that the store keeps beside the records, moved in the same commit: they add up at every moment.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -42,8 +42,8 @@ impl WakeSlot {
     pub const SESSION: SignedDuration = SignedDuration::from_secs(60);
     const SECONDS: i64 = 10;
     /// How long a woken device counts at most, if it does not check in.
-    pub const COUNTED: SignedDuration =
-        SignedDuration::from_secs(Self::SESSION.as_secs() + Self::SECONDS);
+    pub const COUNTED: Duration =
+        Duration::from_secs((Self::SESSION.as_secs() + Self::SECONDS).unsigned_abs());
 
     /// The slot of a moment.
     #[must_use]

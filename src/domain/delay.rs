@@ -1,6 +1,6 @@
 //! How long devices take from push to check-in: a histogram whose buckets are plain counters, so that shards add up.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::SignedDuration;
 
@@ -64,6 +64,16 @@ impl Delays {
             below += count;
             (below >= rank).then(|| bucket.upper())
         })
+    }
+
+    /// Seconds of all counted delays together, each rounded up to its bucket and cut at `most`.
+    #[must_use]
+    pub fn seconds_up_to(&self, most: Duration) -> f64 {
+        let most = most.as_secs_f64();
+        let each = |(bucket, count): (&DelayBucket, &u64)| {
+            bucket.upper().as_secs_f64().min(most) * *count as f64
+        };
+        self.0.iter().map(each).sum()
     }
 }
 

@@ -245,14 +245,17 @@ fn count_sessions(
 
 /// The campaigns that wait for a session of this device, each with the moment at which it was last told to wake.
 fn told_to_wake(record: &DeviceRecord) -> impl Iterator<Item = (&CampaignId, Timestamp)> {
+    let repeated = record.push.as_ref().and_then(|push| push.repeated_at);
     let asks = record.push.iter().flat_map(|push| &push.asks);
-    asks.filter_map(|ask| {
+    asks.filter_map(move |ask| {
         let (Source::Campaign(id), Goal::CheckIn) = (&ask.source, ask.goal) else {
             return None;
         };
         let woken = match ask.phase {
             Phase::Waiting => ask.opened_at,
-            Phase::Awaiting { accepted_at } => accepted_at,
+            Phase::Awaiting { accepted_at } => {
+                repeated.map_or(accepted_at, |at| at.max(accepted_at))
+            }
         };
         Some((id, woken))
     })

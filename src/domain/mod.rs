@@ -15,6 +15,7 @@ pub mod id;
 pub mod identity;
 pub mod item;
 pub mod pace;
+pub mod plain_text;
 pub mod queue;
 pub mod record;
 pub mod schedule;

@@ -49,6 +49,8 @@ pub struct Push {
     pub accepted: u16,
     /// When the next attempt may be made.
     pub next_at: Timestamp,
+    /// When WNS last accepted a notification that repeated another one.
+    pub repeated_at: Option<Timestamp>,
 }
 
 /// An ask that has ended.

@@ -14,6 +14,7 @@ pub use signature::{SECRET_BYTES, Secret, SecretError, message_id, sign};
 use super::{
     event::EventKind,
     id::WebhookId,
+    plain_text::prove_plain,
     schedule::{Backoff, later},
 };
 
@@ -124,14 +125,17 @@ pub enum Receipt {
 }
 
 /// What is to be done after a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The next events.
     GoOn,
     /// The same again after so long.
     Retry(SignedDuration),
     /// No more: switch it off.
-    Disable,
+    Disable {
+        /// Why, in words.
+        reason: String,
+    },
 }
 
 /// When deliveries are tried again, and for how long.
@@ -187,7 +191,7 @@ impl Settings {
             let kind = EventKind::ALL.iter().find(|k| k.as_str() == wanted);
             let shown: String = wanted.chars().take(40).collect();
             let detail = match kind {
-                None => format!("there is no event type {shown}"),
+                None => format!("there is no event type {shown:?}"),
                 Some(kind) if kind.is_verbose() && !allowed.verbose_events => format!(
                     "the feed has no {shown}: the operator must set store.events_verbose = true first"
                 ),
@@ -205,6 +209,10 @@ impl Settings {
         let refuse = |detail: &str| Err(("/url", detail.to_owned()));
         if self.url.len() > URL_BYTES_MAX {
             return refuse("the address is longer than 2048 bytes");
+        }
+        // The parser would pass over some of them.
+        if prove_plain(&self.url).is_err() {
+            return refuse("the address has control characters");
         }
         let Ok(url) = url::Url::parse(&self.url) else {
             return refuse("this is not an absolute URL");
@@ -257,12 +265,21 @@ impl Progress {
             } => (format!("answered {status}"), *retry_after),
             Receipt::Unreachable { detail } => (detail.clone(), None),
         };
-        self.last_failure = Some(failure);
         let since = *self.failing_since.get_or_insert(now);
         let delay = patience.backoff.delay(self.failures, jitter);
         self.failures = self.failures.saturating_add(1);
-        if *receipt == Receipt::Gone || later(since, patience.disable_after) <= now {
-            return Next::Disable;
+        let reason = if *receipt == Receipt::Gone {
+            Some("it answered 410: it is gone and wants no more events".to_owned())
+        } else if later(since, patience.disable_after) <= now {
+            Some(format!(
+                "every attempt has failed since {since:.0}, the last one: {failure}"
+            ))
+        } else {
+            None
+        };
+        self.last_failure = Some(failure);
+        if let Some(reason) = reason {
+            return Next::Disable { reason };
         }
         let asked = asked.and_then(|d| SignedDuration::try_from(d).ok());
         Next::Retry(delay.max(asked.unwrap_or_default().min(WAIT_MAX)))
@@ -300,6 +317,8 @@ mod tests {
             "https://example.com/#x",
             "ftp://example.com/",
             "/relative",
+            "https://example.com/\u{1b}[2J",
+            "https://exam\nple.com/",
         ] {
             assert!(settings(bad).check(Allowed::default()).is_err(), "{bad}");
         }
@@ -352,7 +371,7 @@ mod tests {
         for n in 0..4 {
             match progress.note(&down, 1, &patience, (at(n), 1.0)) {
                 Next::Retry(wait) => waits.push(wait.as_secs()),
-                Next::GoOn | Next::Disable => panic!("retried"),
+                Next::GoOn | Next::Disable { .. } => panic!("retried"),
             }
         }
         assert_eq!(waits, [1, 2, 4, 8]);
@@ -365,7 +384,13 @@ mod tests {
         progress.note(&down, 1, &patience, (at(10), 1.0));
         let days = 5 * 24 * 3_600;
         let last = progress.note(&down, 1, &patience, (at(10 + days), 1.0));
-        assert_eq!(last, Next::Disable);
+        let Next::Disable { reason } = last else {
+            panic!("switched off, not {last:?}");
+        };
+        assert_eq!(
+            reason,
+            "every attempt has failed since 2025-10-09T08:53:30Z, the last one: answered 503"
+        );
     }
 
     #[test]
@@ -373,7 +398,13 @@ mod tests {
         let patience = Patience::default();
         let mut progress = Progress::default();
         let gone = progress.note(&Receipt::Gone, 1, &patience, (at(0), 0.0));
-        assert_eq!(gone, Next::Disable);
+        let Next::Disable { reason } = gone else {
+            panic!("switched off, not {gone:?}");
+        };
+        assert!(
+            reason.contains("410") && !reason.contains("since"),
+            "{reason}"
+        );
         let mut progress = Progress::default();
         let busy = |seconds| Receipt::Refused {
             status: 429,

@@ -27,6 +27,17 @@ pub struct Ready {
     pub earliest: Timestamp,
 }
 
+/// What a queue holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The queue and its first due time.
+    pub ready: Ready,
+    /// Its entries, claimed ones too.
+    pub entries: u64,
+    /// Those of them whose time has come and that nobody holds.
+    pub due: u64,
+}
+
 /// A part of a queue that a claim asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Want {
@@ -125,9 +136,9 @@ pub trait Queues: Send + Sync {
         limit: usize,
     ) -> Result<Page<(DeviceId, Stored)>, StoreError>;
 
-    /// Every queue that holds anything, parked or not, with its first due time and how many entries it holds.
+    /// Every queue that holds anything, parked or not.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn census(&self) -> Result<Vec<(Ready, u64)>, StoreError>;
+    async fn census(&self) -> Result<Vec<Held>, StoreError>;
 }

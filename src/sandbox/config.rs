@@ -167,6 +167,9 @@ pub struct SandboxConfig {
     pub channel_hosts: Vec<String>,
     /// Where to write the certificate of the authority, in PEM.
     pub ca_file: Option<PathBuf>,
+    /// Where the key of the authority is kept, in PEM: whoever trusts it goes on trusting it after a restart. If absent, each
+    /// start makes a new one.
+    pub ca_key_file: Option<PathBuf>,
     /// HTTP versions offered.
     pub protocols: Protocols,
     /// Streams that a client may have open on one HTTP/2 connection.
@@ -198,6 +201,7 @@ impl Default for SandboxConfig {
             extra_names: Vec::new(),
             channel_hosts: Vec::new(),
             ca_file: None,
+            ca_key_file: None,
             protocols: Protocols::Both,
             http2_streams_max: 250,
             threads: 1,

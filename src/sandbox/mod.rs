@@ -123,7 +123,8 @@ impl Sandbox {
         let listener = std::net::TcpListener::bind(config.listen).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let tls = tls::make(address.ip(), &config.names(), config.protocols)?;
+        let key = tls::authority_key(config.ca_key_file.as_deref())?;
+        let tls = tls::make(address.ip(), key, &config.names(), config.protocols)?;
         if let Some(path) = &config.ca_file {
             std::fs::write(path, &tls.ca_pem).map_err(|source| SandboxError::CaFile {
                 path: path.clone(),

@@ -1,6 +1,12 @@
 //! The sandbox's own certificate authority and the certificate that it serves with.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    fs,
+    io::{self, Write},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -23,21 +29,59 @@ pub enum TlsError {
     /// The key or the certificate was refused.
     #[error("cannot set up TLS: {0}")]
     Setup(#[from] rustls::Error),
+    /// The authority's key cannot be read or kept.
+    #[error("cannot use the authority's key {path}: {problem}")]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system, or the reader of keys, said.
+        problem: String,
+    },
 }
 
-/// What TLS needs, made anew at each start.
+/// What TLS needs.
 pub(crate) struct Tls {
     pub(crate) ca_pem: String,
     pub(crate) server: Arc<ServerConfig>,
 }
 
-/// Makes an authority and a certificate for `localhost`, `127.0.0.1`, `::1`, the address listened on and `extra` names.
+/// The key that is kept in `file`, made there if there is none; without a file one that nobody keeps.
+pub(crate) fn authority_key(file: Option<&Path>) -> Result<KeyPair, TlsError> {
+    let Some(path) = file else {
+        return Ok(KeyPair::generate()?);
+    };
+    let refused = |problem: &dyn std::fmt::Display| TlsError::KeyFile {
+        path: path.to_path_buf(),
+        problem: problem.to_string(),
+    };
+    match fs::read_to_string(path) {
+        Ok(pem) => KeyPair::from_pem(&pem).map_err(|error| refused(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = KeyPair::generate()?;
+            keep(path, &key.serialize_pem()).map_err(|error| refused(&error))?;
+            Ok(key)
+        }
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+/// Writes a file that only its owner may read.
+fn keep(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(text.as_bytes())
+}
+
+/// Makes an authority's certificate with its key, and a certificate for `localhost`, `127.0.0.1`, `::1`, the address listened on and `extra` names.
 pub(crate) fn make(
     address: IpAddr,
+    authority_key: KeyPair,
     extra: &[String],
     protocols: Protocols,
 ) -> Result<Tls, TlsError> {
-    let authority = CertifiedIssuer::self_signed(authority_params()?, KeyPair::generate()?)?;
+    let authority = CertifiedIssuer::self_signed(authority_params()?, authority_key)?;
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"]
         .map(str::to_owned)
         .to_vec();
@@ -93,9 +137,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_key_that_is_kept_is_the_same_at_the_next_start_and_one_that_cannot_be_read_is_refused() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("ca.key");
+        let first = authority_key(Some(&path)).unwrap();
+        let second = authority_key(Some(&path)).unwrap();
+        assert_eq!(first.serialize_der(), second.serialize_der());
+        fs::write(&path, "no key").unwrap();
+        let error = authority_key(Some(&path)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("cannot use the authority's key"),
+            "{error}"
+        );
+        assert!(authority_key(Some(folder.path())).is_err());
+    }
+
+    #[test]
     fn a_name_that_is_none_is_refused() {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        assert!(make(address, &["wns.test".to_owned()], Protocols::Both).is_ok());
-        assert!(make(address, &["wüns.test".to_owned()], Protocols::Both).is_err());
+        let made = |name: &str| {
+            let key = authority_key(None).unwrap();
+            make(address, key, &[name.to_owned()], Protocols::Both).is_ok()
+        };
+        assert!(made("wns.test"));
+        assert!(!made("wüns.test"));
     }
 }

@@ -23,7 +23,11 @@ use crate::{
     },
 };
 
-use super::{channels, desk::Desk, tenants::Tenants};
+use super::{
+    channels,
+    desk::Desk,
+    tenants::{Tenant, Tenants},
+};
 
 /// How often a change is made anew after somebody else was faster.
 const ROUNDS_MAX: usize = 16;
@@ -172,8 +176,40 @@ impl Apps {
         Ok(())
     }
 
+    /// Brings the tenants of the configuration in line with what was decided about their apps: one that was added, or that was
+    /// gone while its app was paused or resumed, has missed it. A broker does this when it starts.
+    ///
+    /// # Errors
+    /// [`StoreError`]; repeating does the rest.
+    pub async fn align(&self) -> Result<(), StoreError> {
+        for app in self.tenants.apps() {
+            let mut paused = self.decision(app).await?.paused.is_some();
+            for _ in 0..ROUNDS_MAX {
+                let mut tenants = self.tenants.of_app(app).await?;
+                tenants.retain(|tenant| self.tenants.is_configured(&tenant.id));
+                self.set_parked(tenants, paused, None).await?;
+                // Somebody may have decided otherwise meanwhile, and been overtaken.
+                let then = self.decision(app).await?.paused.is_some();
+                if then == paused {
+                    break;
+                }
+                paused = then;
+            }
+        }
+        Ok(())
+    }
+
     async fn for_tenants(&self, app: &AppId, park: bool, event: Event) -> Result<(), StoreError> {
         let tenants = self.tenants.of_app(app).await?;
+        self.set_parked(tenants, park, Some(event)).await
+    }
+
+    async fn set_parked(
+        &self,
+        tenants: Vec<Tenant>,
+        park: bool,
+        event: Option<Event>,
+    ) -> Result<(), StoreError> {
         let tenants = stream::iter(tenants.into_iter().map(|tenant| Ok(tenant.id)));
         tenants
             .try_for_each_concurrent(TENANTS_AT_ONCE, async |tenant| {
@@ -183,7 +219,10 @@ impl Apps {
                 } else {
                     store.unpark(&whole(&tenant)).await?;
                 }
-                store.append(&tenant, vec![event.clone()]).await
+                match &event {
+                    Some(event) => store.append(&tenant, vec![event.clone()]).await,
+                    None => Ok(()),
+                }
             })
             .await
     }

@@ -13,6 +13,7 @@ mod release;
 mod report;
 mod run;
 mod selecting;
+mod sessions;
 mod standing;
 mod sweep;
 mod targets;
@@ -46,6 +47,7 @@ pub use delete::Census;
 pub use dry_run::DryRun;
 pub use report::Report;
 pub use run::{Ended, Shift};
+pub use sessions::session_room;
 pub use standing::{Standing, standing};
 pub use targets::{Listing, TARGETS_PER_CALL_MAX};
 

@@ -1,4 +1,4 @@
-//! A console that is overrun by check-ins asks for less: campaigns of its tenant release nothing until then.
+//! A console that is overrun by check-ins asks for less: campaigns of its tenant release and repeat nothing until then.
 
 use std::time::Duration;
 

@@ -1,8 +1,13 @@
 //! What the running parts of a broker say of themselves, for people and probes.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
-use crate::{domain::id::AppId, telemetry::RecentFailure};
+use crate::{
+    domain::id::{AppId, TenantId},
+    telemetry::RecentFailure,
+};
 
 /// What an app's access token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +85,9 @@ pub trait BrokerStatus: Send + Sync {
 
     /// The last failed attempts of the app on this broker, oldest first.
     fn recent_failures(&self, app: &AppId) -> Vec<RecentFailure>;
+
+    /// Open pushes, by tenant, that no app of this broker's configuration serves.
+    fn unserved(&self) -> BTreeMap<TenantId, u64>;
 
     /// How the actors are.
     fn actors(&self) -> Vec<ActorStatus>;

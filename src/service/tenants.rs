@@ -102,6 +102,12 @@ impl Tenants {
         &self.apps
     }
 
+    /// Whether the configuration names this tenant, be it changed since.
+    #[must_use]
+    pub fn is_configured(&self, id: &TenantId) -> bool {
+        self.configured.contains_key(id)
+    }
+
     /// The tenant of this name.
     ///
     /// # Errors

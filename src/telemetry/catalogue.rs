@@ -115,6 +115,8 @@ metrics! {
         app_pauses: IntCounter = "reveille_app_pauses_total", [APP, PAUSE_REASON];
         /// Pushes of the app's tenants whose time has come and that nobody has taken yet.
         app_pushes_due: IntGauge = "reveille_app_pushes_due", [APP];
+        /// Open pushes of tenants whose app is not in this broker's configuration.
+        pushes_unserved: IntGauge = "reveille_pushes_unserved", [];
         /// Pushes put off because the breaker of their channel's host is open. They count as scheduled, and not by the age of the
         /// oldest due push, until the host is tried again.
         pushes_put_off: IntCounter = "reveille_pushes_put_off_total", [APP];
@@ -159,7 +161,7 @@ metrics! {
         permits_available: IntGauge = "reveille_dispatcher_permits_available", [DISPATCHER];
         /// Events written to the feeds.
         feed_events: IntCounter = "reveille_feed_events_total", [EVENT_TYPE];
-        /// Webhook deliveries, by how they ended.
+        /// Requests to webhooks, by how they ended; under disabled, webhooks that were switched off.
         webhook_deliveries: IntCounter = "reveille_webhook_deliveries_total", [TENANT, DELIVERY];
         /// Age of the oldest event that the tenant's webhooks have not taken yet; 0 if they have all.
         webhook_lag: Gauge = "reveille_webhook_lag_seconds", [TENANT];

@@ -200,13 +200,13 @@ label! {
 }
 
 label! {
-    /// How a webhook delivery ended.
+    /// How a request to a webhook ended, or that there will be no more.
     pub enum DeliveryResult {
         /// The console took it.
         Delivered = "delivered",
         /// The console refused it or could not be reached; it is tried again.
         Failed = "failed",
-        /// The webhook was switched off after days of failure.
+        /// No request: the webhook was switched off.
         Disabled = "disabled",
     }
 }

@@ -95,6 +95,7 @@ impl Telemetry {
             .set(1);
         families.panics.with(&[]);
         families.http_in_flight.with(&[]);
+        families.pushes_unserved.with(&[]);
         for operation in StoreOperation::ALL {
             for fault in StoreFault::ALL {
                 let labels = [operation.as_str(), fault.as_str()];

@@ -242,3 +242,26 @@ async fn a_thousand_callers_at_once_are_all_answered() {
     let after = broker.put(path, &json!({ "uri": uri("d7") })).await;
     assert_eq!(after.status, 200);
 }
+
+#[actix_web::test]
+async fn a_query_parameter_that_is_missing_or_repeated_is_named() {
+    let broker = Broker::start().await;
+    for (path, parameter) in [
+        ("syncml/commands", "provider_id"),
+        ("syncml/commands?step=query", "provider_id"),
+        ("syncml/commands?provider_id=a&provider_id=b", "provider_id"),
+        (
+            "syncml/commands?provider_id=a&first_cmd_id=x",
+            "first_cmd_id",
+        ),
+        ("channels/forecast?days=1&days=2", "days"),
+        ("devices?limit=few", "limit"),
+        ("devices?colour=red", "colour"),
+    ] {
+        let answer = broker.get(&format!("/v1/tenants/contoso/{path}")).await;
+        assert_eq!(answer.problem(), "malformed", "{path}");
+        let errors = &answer.body["errors"];
+        assert_eq!(errors[0]["parameter"], parameter, "{path}: {errors}");
+        assert_eq!(errors.as_array().unwrap().len(), 1);
+    }
+}

@@ -113,6 +113,13 @@ async fn what_is_wrong_with_a_campaign_is_told_by_its_place() {
             422,
             Some("/pace/per_second"),
         ),
+        (json!({"name": "x\u{1b}[2J"}), 422, Some("/name")),
+        (json!({"name": "x\ny"}), 422, Some("/name")),
+        (
+            json!({"name": "x", "reason": "\u{9b}31m"}),
+            422,
+            Some("/reason"),
+        ),
         (
             json!({"name": "x", "pace": {"open_sessions_max": 5}}),
             422,

@@ -177,3 +177,29 @@ async fn an_id_with_every_allowed_character_survives_the_path() {
     assert_eq!(put.body["device"], "A-z.0_~:@x", "{put:?}");
     assert_eq!(broker.get(path).await.status, 200);
 }
+
+#[actix_web::test]
+async fn a_forecast_has_each_channel_on_the_day_it_expires_up_to_the_thirtieth() {
+    let broker = Broker::start().await;
+    let forecast = async |days: u8| {
+        let path = format!("/v1/tenants/contoso/channels/forecast?days={days}");
+        broker.get(&path).await.body
+    };
+    broker.register(&["old"]).await;
+    broker.clock.advance(SignedDuration::from_hours(10 * 24));
+    broker.register(&["a", "b"]).await;
+
+    let day = |day: &str, channels: u32| json!({ "day": day, "channels": channels });
+    let (old, new) = (day("2026-03-31", 1), day("2026-04-10", 2));
+    let none = json!({ "overdue": 0, "expiring": 0, "days": [] });
+    assert_eq!(forecast(19).await, none);
+    let first = json!({ "overdue": 0, "expiring": 1, "days": [old] });
+    assert_eq!(forecast(20).await, first);
+    assert_eq!(forecast(29).await, first);
+    let all = json!({ "overdue": 0, "expiring": 3, "days": [old, new] });
+    assert_eq!(forecast(30).await, all);
+
+    broker.clock.advance(SignedDuration::from_hours(21 * 24));
+    let late = json!({ "overdue": 1, "expiring": 2, "days": [new] });
+    assert_eq!(forecast(9).await, late);
+}

@@ -54,6 +54,20 @@ async fn an_app_that_is_stopped_is_told_and_does_not_make_the_broker_unready() {
 }
 
 #[actix_web::test]
+async fn a_tenant_that_nobody_serves_is_told_with_what_waits() {
+    let broker = Broker::start().await;
+    let gone = reveille::domain::id::TenantId::new("gone").unwrap();
+    broker.running.unserved.lock().unwrap().insert(gone, 12);
+    let ready = broker.get("/readyz").await;
+    assert_eq!(ready.status, 200);
+    let parts = ready.body["components"].as_array().unwrap();
+    let part = parts.iter().find(|part| part["name"] == "tenant/gone");
+    let detail = ["12 pushes open, but this broker's configuration has no app for it"];
+    assert_eq!(part.unwrap()["detail"], serde_json::json!(detail));
+    assert_eq!(part.unwrap()["status"], "degraded");
+}
+
+#[actix_web::test]
 async fn a_broker_without_its_store_or_with_a_dead_actor_is_not_ready() {
     let broker = Broker::start().await;
     broker.store.fall_into(Trouble::Away);

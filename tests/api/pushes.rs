@@ -85,6 +85,10 @@ async fn wishes_that_break_a_rule_are_refused_with_a_pointer_and_open_nothing() 
             json!({ "devices": ["d1"], "reason": "x".repeat(129) }),
             "/reason",
         ),
+        (
+            json!({ "devices": ["d1"], "reason": "renew\u{1b}[2J" }),
+            "/reason",
+        ),
     ];
     for (body, pointer) in cases {
         let answer = broker.post(PUSHES, &body).await;

@@ -26,7 +26,7 @@ use reveille::{
         feed::{After, Cursor, Entry, Feed, FeedError},
         leases::Leases,
         lists::{Lists, Member},
-        queues::{Claimed, Queues, Ready, Selector, Wake, Want},
+        queues::{Claimed, Held, Queues, Ready, Selector, Wake, Want},
         records::{Committed, Fence, Item, Lease, ListName, Page, Records, Stored, Urgency},
         shares::{Share, ShareRequest, Shares},
         tally::Tally,
@@ -278,7 +278,7 @@ impl Queues for TestStore {
         self.well()?.browse(queue, cursor, limit).await
     }
 
-    async fn census(&self) -> Result<Vec<(Ready, u64)>, StoreError> {
+    async fn census(&self) -> Result<Vec<Held>, StoreError> {
         self.well()?.census().await
     }
 }

@@ -1,7 +1,7 @@
 //! A broker's API on a loopback socket, and a console that talks to it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex},
     time::Duration,
@@ -54,6 +54,7 @@ impl Clock for TestClock {
 pub(crate) struct Running {
     pub(crate) apps: Mutex<HashMap<AppId, AppStatus>>,
     pub(crate) actors: Mutex<Vec<ActorStatus>>,
+    pub(crate) unserved: Mutex<BTreeMap<TenantId, u64>>,
     pub(crate) failures: Mutex<Vec<RecentFailure>>,
 }
 
@@ -64,6 +65,10 @@ impl BrokerStatus for Running {
 
     fn recent_failures(&self, _app: &AppId) -> Vec<RecentFailure> {
         self.failures.lock().unwrap().clone()
+    }
+
+    fn unserved(&self) -> BTreeMap<TenantId, u64> {
+        self.unserved.lock().unwrap().clone()
     }
 
     fn actors(&self) -> Vec<ActorStatus> {
@@ -150,6 +155,7 @@ impl Broker {
                 restarts: 0,
             }]),
             failures: Mutex::new(vec![failure()]),
+            unserved: Mutex::default(),
         });
         let tenants = [("contoso", 0), ("fabrikam", 1)].map(|(id, app): (&str, usize)| Tenant {
             id: TenantId::new(id).unwrap(),

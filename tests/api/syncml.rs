@@ -157,9 +157,31 @@ async fn what_is_no_syncml_is_refused() {
         (413, false),
         "{detail}"
     );
+    assert!(detail.contains("longer than 2 MiB"), "{detail}");
     assert_eq!(said(&broker, "", message("no id!", "")).await.status, 400);
     let json = broker.post(PATH, &json!({})).await;
     assert_eq!(json.status, 415);
+}
+
+#[actix_web::test]
+async fn of_several_providers_the_console_says_which_one_counts() {
+    let broker = Broker::start().await;
+    let channel = uri("d1").replace('&', "&amp;");
+    let other = result("ChannelURI", "").replace("MS%20DM%20Server", "Other");
+    let body = message("d1", &(other + &result("ChannelURI", &channel)));
+
+    let unclear = said(&broker, "", body.clone()).await;
+    assert_eq!(unclear.problem(), "malformed");
+    assert_eq!(unclear.body["errors"][0]["parameter"], "provider_id");
+
+    let clear = said(&broker, "?provider_id=MS%20DM%20Server", body.clone()).await;
+    assert_eq!(
+        clear.body["channel"]["state"], "registered",
+        "{}",
+        clear.body
+    );
+    let other = said(&broker, "?provider_id=Other", body).await;
+    assert_eq!(other.body["channel"]["state"], "empty");
 }
 
 #[actix_web::test]

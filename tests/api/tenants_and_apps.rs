@@ -123,6 +123,10 @@ async fn a_paused_app_takes_its_tenants_out_of_service_later_ones_too() {
     broker
         .put("/v1/tenants/emea", &json!({ "app": "contoso" }))
         .await;
+    let steering = "/v1/apps/contoso/pause?reason=change%1B%5B2J";
+    let refused = Answer::of(broker.request(Method::POST, steering)).await;
+    assert_eq!(refused.problem(), "malformed");
+    assert_eq!(refused.body["errors"][0]["parameter"], "reason");
     let pause = "/v1/apps/contoso/pause?reason=change%20freeze";
     let paused = Answer::of(broker.request(Method::POST, pause)).await;
     insta::assert_json_snapshot!("pause_app", paused.shape());

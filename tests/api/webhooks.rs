@@ -44,6 +44,7 @@ async fn addresses_inside_are_refused() {
         "https://169.254.169.254/latest",
         "https://[::1]/",
         "nonsense",
+        "https://hooks.example.com/\u{1b}[2J",
     ] {
         let answer = broker.post(ALL, &json!({ "url": url })).await;
         assert_eq!(answer.status, 422, "{url}");

@@ -6,5 +6,6 @@
 mod machine;
 mod model;
 mod service;
+mod sessions;
 mod simulation;
 mod world;

@@ -14,8 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use reveille::domain::{
     ask::{Class, Goal},
     campaign::{
-        Allowance, Campaign, Definition, Gate, Look, Order, Pace, Selection, State, TargetResult,
-        Tick, Until, Wave, WaveSize, rate,
+        Allowance, Campaign, Counts, Definition, Gate, Look, Order, Pace, Selection, State,
+        TargetResult, Tick, Until, Wave, WaveSize, rate,
     },
     id::CampaignId,
     queue::{Lane, Queue, place},
@@ -188,6 +188,7 @@ impl World {
             pace: &campaign.definition.pace,
             app_per_second: self.per_second,
             backlog: Duration::from_secs(overdue.max(0).unsigned_abs()),
+            repush_due: !self.repush.is_empty(),
             sessions: counts.sessions(self.tenant.now),
             slowed: false,
         });
@@ -379,6 +380,27 @@ impl World {
         }
     }
 
+    /// What two days have come to, for whoever runs it by hand.
+    fn summary(&self, counts: &Counts) -> String {
+        let posts: u64 = self.posts.iter().map(|n| u64::from(*n)).sum();
+        let most = self.posts.iter().max().copied().unwrap_or(0);
+        let seconds = |share| {
+            let delay = counts.delays.percentile(share);
+            delay.map_or(0.0, |d: SignedDuration| d.as_secs_f64().round())
+        };
+        format!(
+            "{} devices: {} checked in, {} expired; {posts} POSTs that WNS answered, {most} at most to one device; from push to \
+             check-in p50 {} s, p90 {} s, p99 {} s; at most {} released ahead",
+            self.posts.len(),
+            counts.closed_as("checked_in"),
+            counts.closed_as("expired"),
+            seconds(0.5),
+            seconds(0.9),
+            seconds(0.99),
+            self.released_ahead_max,
+        )
+    }
+
     fn session(&mut self, index: usize, from: i64) {
         let wait = 1 + (self.tenant.random() * 60.0) as i64;
         self.ahead
@@ -416,6 +438,7 @@ fn every_device_that_can_be_reached_within_two_days_is_woken() {
     world.run();
 
     let counts = world.tenant.counts(&world.campaign.id);
+    println!("{}", world.summary(&counts));
     assert!(counts.add_up(), "{counts:?}");
     assert_eq!(world.campaign.state, State::Finished);
     assert_eq!(world.campaign.gates.len(), 1, "the first wave was judged");

@@ -1,6 +1,7 @@
 //! A broker's campaigns over an embedded store, with a clock that the test sets and devices that it plays.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -71,6 +72,10 @@ impl BrokerStatus for Steady {
             outage: false,
             holds: Vec::new(),
         })
+    }
+
+    fn unserved(&self) -> BTreeMap<TenantId, u64> {
+        BTreeMap::new()
     }
 
     fn actors(&self) -> Vec<ActorStatus> {

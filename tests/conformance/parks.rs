@@ -47,7 +47,8 @@ pub(crate) async fn a_parked_queue_is_neither_ready_nor_claimable(b: &mut dyn Ba
     assert_eq!(claim(&b.other(), &queue, 10).await, vec![]);
     let census = store.census().await.unwrap();
     assert_eq!(census.len(), 1);
-    assert_eq!((&census[0].0.queue, census[0].1), (&queue, 1));
+    let held = &census[0];
+    assert_eq!((&held.ready.queue, held.entries), (&queue, 1));
     let page = store.browse(&queue, None, 10).await.unwrap();
     assert_eq!(page.items.len(), 1);
 }

@@ -232,8 +232,11 @@ pub(crate) async fn census_counts_every_queue(b: &mut dyn Backend) {
 
     let census = store.census().await.unwrap();
 
-    let sizes: HashSet<_> = census.into_iter().map(|(r, n)| (r.queue, n)).collect();
-    assert_eq!(sizes, HashSet::from([(timer, 20), (bulk, 30)]));
+    let sizes = census.into_iter();
+    let sizes: HashSet<_> = sizes
+        .map(|held| (held.ready.queue, held.entries, held.due))
+        .collect();
+    assert_eq!(sizes, HashSet::from([(timer, 20, 0), (bulk, 30, 23)]));
 }
 
 // === hand back ===

@@ -270,7 +270,10 @@ pub(crate) async fn what_was_acknowledged_survives_a_crash(b: &mut dyn Backend) 
     assert_eq!(found[0], None);
     assert!(found[1..].iter().all(|s| *s == Some(stored(5))));
     let census = b.store().census().await.unwrap();
-    let sizes: Vec<_> = census.into_iter().map(|(r, n)| (r.queue, n)).collect();
+    let sizes: Vec<_> = census
+        .into_iter()
+        .map(|held| (held.ready.queue, held.entries))
+        .collect();
     assert_eq!(sizes, [(queue, 299)]);
 }
 

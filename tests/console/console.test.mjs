@@ -105,6 +105,10 @@ test("an app is paused and resumed by keyboard, after a question, and the page s
   await page.keyboard.press("Enter");
   await seen(page, "#problems li", `${TENANT} is paused by hand`);
   assert.notEqual((await rig.call("GET", `/v1/apps/${TENANT}`)).paused, null);
+  await rig.call("POST", `/v1/tenants/${TENANT}/pushes`, { devices: [devices[1]] });
+  await page.getByLabel("Device id").fill(devices[1]);
+  await page.getByRole("button", { name: "Look up" }).click();
+  await seen(page, "#story", `Its turn has come, but ${TENANT} is paused.`);
   await page.screenshot({ path: path.join(SHOTS, "paused.png"), fullPage: true });
   await page.getByRole("button", { name: `Resume app ${TENANT}` }).click();
   await page.getByRole("button", { name: "Resume it" }).click();
@@ -183,6 +187,7 @@ test("trouble ahead and trouble inside is told on top: a wave, hosts away, mass 
   await change("**/readyz", (body) => {
     const ready = JSON.parse(body);
     Object.assign(ready.components.find((part) => part.name === "actor/janitor"), { status: "degraded", detail: ["it dies again and again", "restarted 7 times"] });
+    ready.components.push({ name: "tenant/gone", status: "degraded", detail: ["12 pushes open, but this broker's configuration has no app for it"] });
     return JSON.stringify(ready);
   });
   let looks = 0;
@@ -204,6 +209,7 @@ test("trouble ahead and trouble inside is told on top: a wave, hosts away, mass 
   for (const [words, runbook] of [
     [`${TENANT} is held: a wave of refusals`, "ReveilleAppHeld"],
     ["The janitor: is in a restart loop: it dies again and again; restarted 7 times.", "ReveilleActorRestartLoop"],
+    ["Nothing is sent for gone: 12 pushes open", "ReveillePushesUnserved"],
     [`${TENANT} burns its error budget: `, "ReveilleErrorBudgetBurnFast"],
     [`150 channels of ${TENANT}: expire within a week`, "ReveilleMassExpiryAhead"],
     ["Some hosts of WNS do not answer fabrikam", "ReveilleHostBreakerOpen"],

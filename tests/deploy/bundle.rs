@@ -16,6 +16,8 @@ const HEADER: &str = "x-collector-key=k3y-of-the-collector";
 const QUOTED: &str = "https://db5p.notify.windows.com/?token=AwYAAAQuotedByWns";
 /// How every access token and every channel token of the sandbox begins.
 const TOKENS: [&str; 2] = ["EwAAAA", "AwYAAA"];
+/// More than a page of a list holds.
+const TENANTS: usize = 1_001;
 /// The files of every bundle.
 const FILES: [&str; 8] = [
     "about.json",
@@ -42,6 +44,12 @@ async fn troubled() -> Rig {
     rig.extra = format!(
         "[traces]\nendpoint = \"http://collector:{COLLECTOR_PASSWORD}@127.0.0.1:9/v1/traces\"\nsample = \"0%\"\n"
     );
+    for tenant in (0..TENANTS)
+        .map(|n| format!("tenant-{n}"))
+        .chain([TENANT.to_owned()])
+    {
+        rig.extra += &format!("[[tenants]]\nid = \"{tenant}\"\napp = \"{TENANT}\"\n");
+    }
     rig.start().await;
     rig.register_all().await;
     rig.push_all("goal=accepted").await;
@@ -118,6 +126,9 @@ async fn a_bundle_has_what_support_asks_for_and_no_secret() {
     }
     let said = first["description"].as_str().unwrap();
     assert!(said.starts_with("no channel https://db5p"), "{said}");
+    let tenants: Value = serde_json::from_str(&text("tenants.json")).unwrap();
+    assert!(tenants["items"].as_array().unwrap().len() >= TENANTS);
+    assert_eq!(tenants["next_cursor"], Value::Null);
     assert!(text("reveille.toml").contains("secret_next_file"));
     assert!(text("environment.txt").contains("REVEILLE_STORE_URL"));
 

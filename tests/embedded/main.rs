@@ -268,7 +268,7 @@ async fn the_log_stays_short_and_loses_nothing() {
         }
         let census = store.census().await.unwrap();
         assert_eq!(
-            (census[0].1, census[0].0.earliest),
+            (census[0].entries, census[0].ready.earliest),
             (u64::from(devices + 200), far)
         );
         let tenant = TenantId::new("contoso").unwrap();

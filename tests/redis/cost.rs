@@ -49,6 +49,7 @@ fn record(number: usize, open: bool) -> DeviceRecord {
         failures: 0,
         accepted: 0,
         next_at: now,
+        repeated_at: None,
     };
     let channel = Channel {
         uri: ChannelUri::from_stored(&uri),

@@ -77,6 +77,15 @@ async fn a_message_that_cannot_be_taken_becomes_a_dead_letter_with_the_reason_an
             "/expires_in: expires_in is above 0s and at most 1d",
         ),
         (
+            vec![
+                "command",
+                "push",
+                "body",
+                r#"{"devices":["d1"],"reason":"x\u001b[2J"}"#,
+            ],
+            "/reason: reason has a control character at byte 1",
+        ),
+        (
             vec!["command", "push", "body", &long],
             "the body is longer than 2048 bytes",
         ),

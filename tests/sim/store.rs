@@ -28,7 +28,7 @@ use reveille::{
         feed::{After, Cursor, Entry, Feed, FeedError},
         leases::Leases,
         lists::{Lists, Member},
-        queues::{Claimed, LEASE, Queues, Ready, Selector, Wake, Want},
+        queues::{Claimed, Held, LEASE, Queues, Ready, Selector, Wake, Want},
         records::{Committed, Fence, Lease, Page, Records, Stored, Urgency},
         shares::{Share, ShareRequest, Shares},
         tally::Tally,
@@ -488,19 +488,25 @@ impl Queues for MemoryStore {
         Ok(Page { items, next: None })
     }
 
-    async fn census(&self) -> Result<Vec<(Ready, u64)>, StoreError> {
+    async fn census(&self) -> Result<Vec<Held>, StoreError> {
         let inner = self.inner();
-        let mut queues: BTreeMap<Queue, (Timestamp, u64)> = BTreeMap::new();
+        let now = self.clock.now();
+        let mut queues: BTreeMap<Queue, Held> = BTreeMap::new();
         for waits in inner.waits.values() {
-            let entry = queues
-                .entry(waits.queue.clone())
-                .or_insert((waits.due(), 0));
-            *entry = (waits.due().min(entry.0), entry.1 + 1);
+            let ready = Ready {
+                queue: waits.queue.clone(),
+                earliest: waits.due(),
+            };
+            let held = queues.entry(waits.queue.clone()).or_insert(Held {
+                ready,
+                entries: 0,
+                due: 0,
+            });
+            held.ready.earliest = held.ready.earliest.min(waits.due());
+            held.entries += 1;
+            held.due += u64::from(waits.due() <= now);
         }
-        let found = queues
-            .into_iter()
-            .map(|(queue, (earliest, n))| (Ready { queue, earliest }, n));
-        Ok(found.collect())
+        Ok(queues.into_values().collect())
     }
 }
 

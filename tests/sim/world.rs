@@ -68,6 +68,20 @@ impl Clock for SimClock {
     }
 }
 
+/// The clock of the actors, which panics when told to: they ask for the time in nearly everything they do, so that a panic can
+/// come at any place of any actor.
+struct NervousClock {
+    clock: Arc<SimClock>,
+    chaos: Arc<Chaos>,
+}
+
+impl Clock for NervousClock {
+    fn now(&self) -> Timestamp {
+        self.chaos.maybe_panic("clock");
+        self.clock.now()
+    }
+}
+
 /// How often things go wrong, each in 0.0..=1.0.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Odds {
@@ -343,7 +357,10 @@ impl World {
         };
         let deps = Deps {
             store: store.clone(),
-            clock: clock.clone(),
+            clock: Arc::new(NervousClock {
+                clock: clock.clone(),
+                chaos: chaos.clone(),
+            }),
             telemetry: Telemetry::new(Duration::from_secs(60)),
             directory: Arc::new(SameName),
             apps: setup.apps.iter().zip(&tokens).map(source).collect(),

@@ -15,6 +15,7 @@ use crate::{
         app::Allowance,
         broker::Broker,
         ready::{Claiming, Found, Place},
+        sessions::Leave,
     },
     domain::{id::TenantId, queue::Queue, transition::Step},
     ports::{
@@ -32,7 +33,7 @@ const AHEAD_MAX: usize = 512;
 /// A part of a claim that is under way.
 struct Part {
     claiming: Claiming,
-    limit: usize,
+    leave: Leave,
     place: Place,
 }
 
@@ -62,11 +63,12 @@ pub(super) fn claim(desk: &Rc<Desk>) -> Option<Instant> {
     let now = broker.clock.now();
     // Only of apps for which something waits: the others are many.
     let mut rooms: Vec<Option<Room>> = vec![None; broker.apps.len()];
-    let (offers, next) = broker.ready.due(now, |app, lane| {
+    let (mut offers, next) = broker.ready.due(now, |app, lane| {
         let room = rooms[app].get_or_insert_with(|| room(desk, app, now));
         room.is_wanted(lane)
     });
     let next = next.map(|at| Instant::now() + until(now, at));
+    offers.retain(|offer| broker.sessions.admits(&offer.queue));
     if offers.is_empty() {
         return next;
     }
@@ -84,15 +86,15 @@ pub(super) fn claim(desk: &Rc<Desk>) -> Option<Instant> {
     let places: HashMap<&Arc<Queue>, Place> = offers.iter().map(|o| (&o.queue, o.place)).collect();
     let part = |share: &Share| {
         let place = *places.get(&share.queue)?;
-        let claiming = broker.ready.claiming(&share.queue);
-        Some(Part {
-            claiming,
-            limit: share.limit,
+        let leave = broker.sessions.leave(&share.queue, share.limit);
+        (leave.left() > 0).then(|| Part {
+            claiming: broker.ready.claiming(&share.queue),
+            leave,
             place,
         })
     };
     let parts: Vec<Part> = shares.iter().filter_map(part).collect();
-    let total: usize = parts.iter().map(|part| part.limit).sum();
+    let total: usize = parts.iter().map(|part| part.leave.left()).sum();
     let total = u32::try_from(total).unwrap_or(u32::MAX);
     if total == 0 {
         desk.plan_was_fruitless(version);
@@ -151,41 +153,52 @@ async fn run(turn: Turn, parts: Vec<Part>, granted: OwnedSemaphorePermit) {
         .iter()
         .map(|part| Want {
             queue: part.claiming.queue().clone(),
-            limit: part.limit,
+            limit: part.leave.left(),
         })
         .collect();
     let asked = Instant::now();
     match desk.broker.store.claim(&wants).await {
         Ok(claimed) => {
             desk.store_well();
-            note_found(desk, parts, &claimed);
-            take(desk, claimed, asked, granted);
+            let leaves = note_found(desk, parts, &claimed);
+            take(desk, claimed, asked, (granted, leaves));
         }
         Err(error) => desk.store_ill(&error),
     }
 }
 
-fn note_found(desk: &Desk, parts: Vec<Part>, claimed: &[Claimed]) {
+/// By queue, what may be claimed of it.
+type Leaves = HashMap<Queue, Leave>;
+
+fn note_found(desk: &Desk, parts: Vec<Part>, claimed: &[Claimed]) -> Leaves {
     let mut counts: HashMap<&Queue, usize> = HashMap::new();
     for claim in claimed {
         *counts.entry(&claim.lease.queue).or_default() += 1;
     }
     let mut fair = desk.fair.borrow_mut();
+    let mut leaves = Leaves::with_capacity(parts.len());
     for part in parts {
         let count = counts.get(part.claiming.queue()).copied().unwrap_or(0);
         if count > 0 {
             fair.charge(part.claiming.queue(), count, part.place.share);
         }
-        let found = if count >= part.limit {
+        let found = if count >= part.leave.left() {
             Found::Full
         } else {
             Found::Exhausted
         };
+        leaves.insert(part.claiming.queue().clone(), part.leave);
         part.claiming.found(found);
     }
+    leaves
 }
 
-fn take(desk: &Rc<Desk>, claimed: Vec<Claimed>, asked: Instant, mut granted: OwnedSemaphorePermit) {
+fn take(
+    desk: &Rc<Desk>,
+    claimed: Vec<Claimed>,
+    asked: Instant,
+    (mut granted, mut leaves): (OwnedSemaphorePermit, Leaves),
+) {
     let broker = &desk.broker;
     let now = broker.clock.now();
     let mut tenants = LastTenant(None);
@@ -212,6 +225,7 @@ fn take(desk: &Rc<Desk>, claimed: Vec<Claimed>, asked: Instant, mut granted: Own
         let held = Held {
             _permit: permit,
             _leased: tenants.of(broker, &claimed.key.tenant).leased(),
+            _session: leaves.get_mut(&claimed.lease.queue).and_then(Leave::take),
         };
         match sort(claimed, held, (&step, wave, asked), &desk.hosts) {
             Sorted::Send(lane, work) => desk.waiting.borrow_mut()[app].push(lane, work),

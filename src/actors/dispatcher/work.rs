@@ -7,6 +7,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::hosts::{Host, Hosts};
 use crate::{
+    actors::sessions::Session,
     domain::{
         ask::Class,
         channel::Generation,
@@ -52,6 +53,8 @@ pub(super) struct Claim {
 pub(super) struct Held {
     pub(super) _permit: OwnedSemaphorePermit,
     pub(super) _leased: Leased,
+    /// The session that it will open, if there is a cap on these.
+    pub(super) _session: Option<Session>,
 }
 
 /// A push to be sent.

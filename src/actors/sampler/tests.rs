@@ -1,6 +1,7 @@
 //! What a sample says, and which tenants a round takes.
 
 use super::*;
+use crate::ports::queues::Ready;
 
 fn counters() -> BTreeMap<String, i64> {
     [
@@ -22,6 +23,22 @@ fn counters() -> BTreeMap<String, i64> {
     .into()
 }
 
+/// Now, in seconds since 1970.
+const NOW: i64 = 1_760_000_000;
+
+/// A queue whose first entry is due `at` seconds from now.
+fn held(queue: &str, at: i64, entries: u64, due: u64) -> Held {
+    let ready = Ready {
+        queue: queue.parse().unwrap(),
+        earliest: Timestamp::from_second(NOW + at).unwrap(),
+    };
+    Held {
+        ready,
+        entries,
+        due,
+    }
+}
+
 #[test]
 fn while_nothing_changes_many_tenants_are_looked_at_in_turns() {
     let tenant = |n: usize| TenantId::new(&format!("t{n}")).unwrap();
@@ -40,19 +57,30 @@ fn while_nothing_changes_many_tenants_are_looked_at_in_turns() {
 }
 
 #[test]
+fn pushes_of_tenants_without_an_app_are_told_apart() {
+    let census = [
+        held("gone:urgent:direct", 0, 2, 0),
+        held("gone:timer:direct", 0, 3, 0),
+        held("contoso:bulk:direct", 0, 10, 0),
+    ];
+    let (contoso, gone) = ["contoso", "gone"]
+        .map(|id| TenantId::new(id).unwrap())
+        .into();
+    let apps = HashMap::from([(contoso, 0)]);
+    assert_eq!(unserved(&apps, &census), BTreeMap::from([(gone, 5)]));
+    assert_eq!(unserved(&apps, &census[2..]), BTreeMap::new());
+}
+
+#[test]
 fn a_tenant_is_counted_from_the_stores_counters_and_queues() {
-    let now = Timestamp::from_second(1_760_000_000).unwrap();
+    let now = Timestamp::from_second(NOW).unwrap();
     let tenant = TenantId::new("contoso").unwrap();
     let counters = counters();
-    let ready = |queue: &str, at: i64| Ready {
-        queue: queue.parse().unwrap(),
-        earliest: Timestamp::from_second(1_760_000_000 + at).unwrap(),
-    };
     let census = [
-        (ready("contoso:urgent:direct", -30), 2),
-        (ready("contoso:repush:direct", 60), 9),
-        (ready("contoso:bulk:direct", 40), 10),
-        (ready("other:bulk:direct", -999), 1),
+        held("contoso:urgent:direct", -30, 5, 2),
+        held("contoso:repush:direct", -60, 9, 4),
+        held("contoso:bulk:direct", 40, 7, 0),
+        held("other:bulk:direct", -999, 1, 1),
     ];
     let campaigns = [
         ("c1", State::Running),

@@ -185,6 +185,15 @@ impl DueOrder {
         })
     }
 
+    /// How many entries of a queue are due.
+    pub(super) fn count_due(&self, id: QueueId, now_ms: i64) -> u64 {
+        let entries = &self.waiting(id).entries;
+        match entries.last() {
+            Some((last, _)) if *last <= now_ms => entries.len() as u64,
+            _ => entries.iter().take_while(|(at, _)| *at <= now_ms).count() as u64,
+        }
+    }
+
     /// The entries of a queue behind a place.
     pub(super) fn after(&self, id: QueueId, after: Bound<Entry>) -> impl Iterator<Item = Entry> {
         let entries = &self.waiting(id).entries;

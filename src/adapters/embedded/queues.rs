@@ -21,7 +21,7 @@ use crate::{
     },
     ports::{
         error::StoreError,
-        queues::{Claimed, Queues, Ready, Selector, Wake, Want},
+        queues::{Claimed, Held, Queues, Ready, Selector, Wake, Want},
         records::{Lease, Page, Stored, Urgency},
     },
 };
@@ -116,9 +116,22 @@ impl Queues for EmbeddedStore {
         Ok(Page { items, next })
     }
 
-    async fn census(&self) -> Result<Vec<(Ready, u64)>, StoreError> {
+    async fn census(&self) -> Result<Vec<Held>, StoreError> {
         let all = self.look_at_queues()?.into_iter();
-        Ok(all.map(|(ready, size, _)| (ready, size)).collect())
+        // The lock is taken for each queue anew: counting a long one takes milliseconds.
+        let held = all.map(|(ready, entries, _)| {
+            let moment = self.shared.moment();
+            let mut state = self.shared.state();
+            let now_ms = state.clock.observe(moment);
+            let due = state.due.find(&ready.queue);
+            let due = due.map_or(0, |id| state.due.count_due(id, now_ms));
+            Held {
+                ready,
+                entries: entries.max(due),
+                due,
+            }
+        });
+        Ok(held.collect())
     }
 }
 

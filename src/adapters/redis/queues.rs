@@ -30,7 +30,7 @@ use crate::{
     },
     ports::{
         error::StoreError,
-        queues::{Claimed, Queues, Ready, Selector, Wake, Want},
+        queues::{Claimed, Held, Queues, Ready, Selector, Wake, Want},
         records::{Lease, Page, Stored},
     },
 };
@@ -116,7 +116,7 @@ impl Queues for RedisStore {
         fill(cursor, core.shards(), limit, part).await
     }
 
-    async fn census(&self) -> Result<Vec<(Ready, u64)>, StoreError> {
+    async fn census(&self) -> Result<Vec<Held>, StoreError> {
         self.core.open()?;
         let core = &self.core;
         let shards: Vec<usize> = (0..core.shards()).collect();
@@ -127,31 +127,37 @@ impl Queues for RedisStore {
                 queues.extend(found.map(|(queue, first)| (set.shard, queue, first)));
             }
         }
-        let key =
-            |(shard, queue, _): &(usize, Queue, i64)| (*shard, core.keys().queue(*shard, queue));
-        let reading = Reading {
-            name: "ZCARD",
-            rest: &[],
+        let count = async |of: Vec<usize>, name, rest: &[&[u8]]| {
+            let keys = of.into_iter().map(|at| {
+                let (shard, queue, _) = &queues[at];
+                (*shard, core.keys().queue(*shard, queue))
+            });
+            let reading = Reading { name, rest };
+            core.read_many::<u64>(keys.collect(), &reading).await
         };
-        let counts: Vec<u64> = core
-            .read_many(queues.iter().map(key).collect(), &reading)
-            .await?;
-        let mut found: BTreeMap<Queue, (i64, u64)> = BTreeMap::new();
-        for ((_, queue, first), count) in queues.into_iter().zip(counts) {
-            let known = found.entry(queue).or_insert((first, 0));
-            *known = (first.min(known.0), known.1 + count);
+        let now = core.options.clock.now().as_microsecond();
+        let ripe = |at: &usize| queues[*at].2 <= now;
+        let ripe: Vec<usize> = (0..queues.len()).filter(ripe).collect();
+        let sizes = count((0..queues.len()).collect(), "ZCARD", &[]).await?;
+        let until = now.to_string();
+        let due = count(ripe.clone(), "ZCOUNT", &[b"-inf", until.as_bytes()]).await?;
+        let due: HashMap<usize, u64> = ripe.into_iter().zip(due).collect();
+        let mut found: BTreeMap<Queue, Held> = BTreeMap::new();
+        for (at, ((_, queue, first), entries)) in queues.iter().zip(sizes).enumerate() {
+            let earliest = time_of(*first);
+            let queue = queue.clone();
+            let held = found.entry(queue.clone()).or_insert(Held {
+                ready: Ready { queue, earliest },
+                entries: 0,
+                due: 0,
+            });
+            held.ready.earliest = held.ready.earliest.min(earliest);
+            held.entries += entries;
+            held.due += due.get(&at).copied().unwrap_or(0);
         }
-        let found = found.into_iter().filter(|(_, (_, count))| *count > 0);
         Ok(found
-            .map(|(queue, (first, count))| {
-                (
-                    Ready {
-                        queue,
-                        earliest: time_of(first),
-                    },
-                    count,
-                )
-            })
+            .into_values()
+            .filter(|held| held.entries > 0)
             .collect())
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     cli::{
         Exit, Failure,
         client::{Api, ServerArgs},
-        output::grouped,
+        output::{grouped, say},
         print, print_json,
     },
     domain::id::CampaignId,
@@ -173,15 +173,15 @@ fn show(mut campaign: Value, errors: Vec<Value>, as_json: bool) -> Result<Exit, 
             None => error["pointer"].as_str().unwrap_or_default().to_owned(),
         };
         let detail = error["detail"].as_str().unwrap_or_default();
-        eprintln!("  {place}: {detail}");
+        say(format_args!("  {place}: {detail}"));
     }
     let text = |name: &str| campaign[name].as_str().unwrap_or_default();
     let targets = grouped(counted(&campaign, "targets"));
-    eprintln!(
+    say(format_args!(
         "{}: {}, targets so far: {targets}",
         text("name"),
         text("state")
-    );
+    ));
     print(text("id"))?;
     Ok(exit)
 }

@@ -13,9 +13,10 @@ use crate::{
     cli::{
         Exit, Failure,
         client::{Api, ServerArgs},
+        output::say,
         print, print_json,
     },
-    domain::id::CampaignId,
+    domain::{id::CampaignId, plain_text::shown},
 };
 
 /// How often the broker is asked.
@@ -131,7 +132,7 @@ impl View {
     }
 
     fn show(&mut self, campaign: &Value) {
-        let text = progress(campaign);
+        let text = shown(&progress(campaign)).into_owned();
         let Some(bar) = &self.bar else {
             self.say(&text);
             return;
@@ -153,8 +154,8 @@ impl View {
         }
         self.said = Some((now, text.to_owned()));
         match &self.bar {
-            Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.println(shown(text)),
+            None => say(text),
         }
     }
 

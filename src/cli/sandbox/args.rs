@@ -33,7 +33,7 @@ pub struct SandboxArgs {
         help_heading = "Server"
     )]
     pub listen: SocketAddr,
-    /// Where to write the certificate of the authority that the sandbox makes at each start
+    /// Where to write the certificate of the sandbox's own authority
     #[arg(
         long,
         value_name = "FILE",
@@ -41,6 +41,9 @@ pub struct SandboxArgs {
         help_heading = "Server"
     )]
     pub ca_file: PathBuf,
+    /// Keep the authority's key here, so that whoever trusts the authority does so after a restart [default: new at each start]
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub ca_key_file: Option<PathBuf>,
     /// Name that the certificate is valid for, beside localhost, 127.0.0.1, ::1 and the channel hosts; may be repeated
     #[arg(long = "name", value_name = "NAME", help_heading = "Server")]
     pub names: Vec<String>,
@@ -237,6 +240,7 @@ impl SandboxArgs {
             extra_names: self.names,
             channel_hosts: self.channel_hosts,
             ca_file: Some(self.ca_file),
+            ca_key_file: self.ca_key_file,
             protocols: self.protocols,
             http2_streams_max: self.http2_streams,
             threads: self.threads,

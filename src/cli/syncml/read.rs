@@ -17,14 +17,14 @@ use crate::{
         syncml::{
             commands::{Command, PushCommands, SetPfn, numbered},
             node::PushNode,
-            report::{Answer, ChannelFinding, SyncMlReport},
+            report::{Answer, ChannelFinding, SYNCML_BYTES_MAX, SyncMlError, SyncMlReport},
         },
         wns::{channel_uri::HostPolicy, text::Text},
     },
 };
 
-/// Longest SyncML body that is read, in bytes; longer ones are refused by the reader.
-const BODY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// One byte more than the reader takes, which refuses what is longer.
+const READ_BYTES_MAX: u64 = SYNCML_BYTES_MAX as u64 + 1;
 
 /// Read the SyncML that a device sent, and say what it means for push. The channel URI itself is not printed.
 #[derive(Args, Clone, Debug)]
@@ -32,9 +32,12 @@ pub(super) struct ReadArgs {
     /// File with the message, or - for standard input
     #[arg(default_value = "-", value_name = "FILE")]
     file: PathBuf,
-    /// Only the answers about this provider
+    /// Only the answers about this provider; needed where a message speaks of several, unless one alone reports a channel
     #[arg(long, value_name = "ID")]
     provider: Option<String>,
+    /// Also take channel URIs at this host of a sandbox, as wns.sandbox_hosts of the configuration does; may be repeated
+    #[arg(long, value_name = "HOST:PORT")]
+    sandbox_host: Vec<String>,
     /// Package family name: to compare the device's with, and for the next commands
     #[arg(long)]
     pfn: Option<String>,
@@ -85,9 +88,9 @@ pub(super) fn run(args: &ReadArgs) -> Result<(), Failure> {
     let asked = args.provider.as_deref().map(provider).transpose()?;
     let pfn = args.pfn.as_deref().map(Pfn::parse).transpose();
     let pfn = pfn.map_err(usage)?;
+    let hosts = HostPolicy::new(&args.sandbox_host).map_err(usage)?;
     let body = read_body(&args.file)?;
-    let mut report = SyncMlReport::read(&body, asked.as_ref(), &HostPolicy::default())
-        .map_err(|error| Failure::new(Exit::Failed, error))?;
+    let mut report = SyncMlReport::read(&body, asked.as_ref(), &hosts).map_err(unreadable)?;
     report.provider = asked.or(report.provider);
     let reading = Reading {
         report,
@@ -235,6 +238,22 @@ impl Reading {
     }
 }
 
+fn unreadable(error: SyncMlError) -> Failure {
+    match error {
+        SyncMlError::Ambiguous => usage(
+            "the message speaks of more than one DMClient provider (provider_id in the API): say with --provider which one counts",
+        ),
+        SyncMlError::TooLarge
+        | SyncMlError::TooDeep
+        | SyncMlError::Wbxml
+        | SyncMlError::NotUtf8 { .. }
+        | SyncMlError::Dtd
+        | SyncMlError::Entity { .. }
+        | SyncMlError::Malformed { .. }
+        | SyncMlError::NotSyncMl => Failure::new(Exit::Failed, error),
+    }
+}
+
 /// The step in the API's words.
 fn step(how: Option<SetPfn>) -> &'static str {
     match how {
@@ -254,7 +273,7 @@ fn read_body(file: &Path) -> Result<Vec<u8>, Failure> {
         Box::new(std::fs::File::open(file).map_err(unreadable)?)
     };
     input
-        .take(BODY_BYTES_MAX)
+        .take(READ_BYTES_MAX)
         .read_to_end(&mut body)
         .map_err(unreadable)?;
     Ok(body)

@@ -29,6 +29,21 @@ fn an_unknown_key_is_named_with_its_line_and_the_one_that_was_meant() {
 }
 
 #[test]
+fn a_text_with_a_control_character_is_refused_by_its_key() {
+    let redis = "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1\"\n";
+    let told = message(&format!("{redis}sentinel_master = \"main\\u001b[2J\""));
+    assert_eq!(
+        told,
+        "reveille.toml:8: store.sentinel_master: has a control character at byte 4"
+    );
+    let told = message("[log]\nlevel = \"info\\u001b[2J\"");
+    assert!(
+        told.contains("log.level: has a control character"),
+        "{told}"
+    );
+}
+
+#[test]
 fn streams_need_redis_and_tenants_that_are_there() {
     assert_eq!(
         message("[streams]\ntenants = [\"contoso\"]"),

@@ -55,7 +55,8 @@ export async function tellStory(tenant, device) {
   try {
     const found = await get(path("v1/tenants", tenant, "devices", device));
     const push = found.push || (await lastPush(tenant, device));
-    parent.replaceChildren(...story(found, push));
+    const app = push && push.state === "due" ? await appOf(tenant) : null;
+    parent.replaceChildren(...story(found, push, app));
   } catch (error) {
     const text = error instanceof Refused && error.status === 404 ? `${tenant} has no device ${device}.` : `Not found out: ${error.message}`;
     parent.replaceChildren(h("p", { class: "error", role: "alert" }, text));
@@ -72,15 +73,26 @@ async function lastPush(tenant, device) {
   }
 }
 
-function story(found, push) {
+/** The app that the tenant uses, as the broker sees it; null if this key may not see it. */
+async function appOf(tenant) {
+  try {
+    const { app } = await get(path("v1/tenants", tenant));
+    return await get(path("v1/apps", app));
+  } catch (error) {
+    if (error instanceof Refused) return null;
+    throw error;
+  }
+}
+
+function story(found, push, app) {
   const events = [...ofChannel(found.channel), ...ofPush(push), ...ofAttempt(found.last_outcome)];
   if (found.last_check_in) events.push([found.last_check_in, ["began a session, as its console reported"]]);
   events.sort((a, b) => (a[0] < b[0] ? -1 : 1));
   const items = events.filter(([at]) => at).map(([at, parts]) => h("li", {}, h("time", { datetime: at }, `${moment(at)}, ${ago(at)}`), ...parts));
-  return [h("p", {}, h("strong", {}, found.device), ` ${summary(found, push)}`), h("ol", { class: "story" }, ...items)];
+  return [h("p", {}, h("strong", {}, found.device), ` ${summary(found, push, app)}`), h("ol", { class: "story" }, ...items)];
 }
 
-function summary(found, push) {
+function summary(found, push, app) {
   const channel = {
     live: "can be woken.",
     silent: `is left alone until ${moment(found.channel.silent_until)}: WNS throttles its channel.`,
@@ -89,7 +101,7 @@ function summary(found, push) {
     none: "cannot be woken: it never reported a channel.",
   }[found.channel.state];
   const wish = {
-    due: "It is about to be woken.",
+    due: turn(found.channel.host, app),
     scheduled: `It is tried again ${push && push.next_attempt_at ? ago(push.next_attempt_at) : "later"}.`,
     awaiting: "It was woken and has not checked in yet.",
     blocked: "It shall be woken as soon as it has a usable channel.",
@@ -97,6 +109,13 @@ function summary(found, push) {
     closed: "Nobody waits for it now.",
   }[push ? push.state : "closed"];
   return `${channel} ${wish}`;
+}
+
+/** What becomes of a push whose turn has come. */
+function turn(host, app) {
+  if (app && app.state !== "sending") return `Its turn has come, but ${app.app} is ${app.state}.`;
+  if (app && app.hosts_avoided.includes(host)) return `Its turn has come, but ${host} does not answer; it is woken when it does.`;
+  return "It is about to be woken.";
 }
 
 function ofChannel(channel) {

@@ -157,7 +157,8 @@ async function tick() {
     showProblems([{ severity: "critical", subject, text, runbook: null }], false);
   }
   page.looking = false;
-  page.timer = setTimeout(tick, Math.min(LOOK_MS * 2 ** page.failures, LOOK_MAX_MS));
+  // Nobody sees a hidden page; it looks again when it is shown.
+  if (!document.hidden) page.timer = setTimeout(tick, Math.min(LOOK_MS * 2 ** page.failures, LOOK_MAX_MS));
 }
 
 function soon() {

@@ -39,7 +39,7 @@ const warning = (subject, text, runbook) => ({ severity: "warning", subject, tex
 
 const STORE_AWAY = "Nothing new is accepted; what was accepted is safe. Apps, fleet and campaigns are shown as they were.";
 
-function ofBroker({ ready, metrics, missing }) {
+function ofBroker({ ready, apps, metrics, missing }) {
   const found = [];
   for (const part of (ready && ready.components) || []) {
     const detail = (part.detail || []).join("; ");
@@ -51,6 +51,10 @@ function ofBroker({ ready, metrics, missing }) {
       found.push(critical(part.name, `has failed: ${detail || "no detail"}.`, "ReveilleActorRestartLoop"));
     } else if (part.status === "degraded" && part.name.startsWith("actor/")) {
       found.push(critical(`The ${words(part.name.slice("actor/".length))}`, `is in a restart loop: ${detail}.`, "ReveilleActorRestartLoop"));
+    } else if (part.status === "degraded" && part.name.startsWith("tenant/")) {
+      found.push(critical(`Nothing is sent for ${part.name.slice("tenant/".length)}`, `${detail}.`, "ReveillePushesUnserved"));
+    } else if (part.status === "degraded" && part.name.startsWith("app/") && apps && !apps.some(({ app }) => part.name === `app/${app}`)) {
+      found.push(warning(`There is no app ${part.name.slice("app/".length)}`, `${detail}.`, "ReveillePushesUnserved"));
     }
   }
   if (!found.some((problem) => problem.subject === "The store is away")) found.push(...ofMissing(missing));

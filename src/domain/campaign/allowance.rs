@@ -22,6 +22,8 @@ pub struct Look<'a> {
     pub app_per_second: f64,
     /// For how long the campaign's first released push has been due.
     pub backlog: Duration,
+    /// Whether pushes are to be repeated: a part of the sessions is theirs.
+    pub repush_due: bool,
     /// Targets that were told to wake within the last minute and have not checked in.
     pub sessions: u64,
     /// Whether the console has asked to slow down.
@@ -52,7 +54,9 @@ impl Allowance {
         self.credit = (self.credit + rate * since.as_secs_f64()).min(most);
         let by_pace = self.credit as u64;
         match look.pace.open_sessions_max {
-            Some(max) => by_pace.min(max.saturating_sub(look.sessions)),
+            Some(max) => {
+                by_pace.min(first_sessions(max, look.repush_due).saturating_sub(look.sessions))
+            }
             None => by_pace,
         }
     }
@@ -61,6 +65,11 @@ impl Allowance {
     pub fn spend(&mut self, count: u64) {
         self.credit = (self.credit - count as f64).max(0.0);
     }
+}
+
+/// Of `max` open sessions, those that first pushes may open: while re-pushes wait, a tenth is left to them.
+fn first_sessions(max: u64, repush_due: bool) -> u64 {
+    if repush_due { max - max / 10 } else { max }
 }
 
 /// Targets a second that a campaign releases at most, for an app that sends `app_per_second`.
@@ -88,6 +97,7 @@ mod tests {
             pace,
             app_per_second: 800.0,
             backlog: Duration::ZERO,
+            repush_due: false,
             sessions: 0,
             slowed: false,
         }
@@ -137,6 +147,25 @@ mod tests {
             };
             // A runner that has just begun knows no less than one that has been at it for hours.
             assert_eq!(Allowance::default().look(&look), allowed);
+        }
+    }
+
+    #[test]
+    fn a_tenth_of_the_sessions_is_left_to_repushes_that_wait() {
+        for (max, sessions, allowed) in [
+            (300, 0, 270),
+            (300, 269, 1),
+            (300, 290, 0),
+            (9, 0, 9),
+            (1, 0, 1),
+        ] {
+            let pace = pace(Some(1_000.0), Some(max));
+            let look = Look {
+                sessions,
+                repush_due: true,
+                ..look(SECOND, &pace)
+            };
+            assert_eq!(Allowance::default().look(&look), allowed, "{max}");
         }
     }
 

@@ -1,11 +1,11 @@
 //! Where a campaign's targets stand, read from the store's counters.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{result::TargetStatus, state::State};
+use super::{result::TargetStatus, state::State, wave::SAMPLES_MIN};
 use crate::domain::{
     ask::CloseReason,
     counter::WakeSlot,
@@ -56,6 +56,12 @@ impl Counts {
     #[must_use]
     pub fn prefix(id: &CampaignId) -> String {
         format!("campaign.{id}.")
+    }
+
+    /// The prefix of those that [`Counts::sessions`] looks at.
+    #[must_use]
+    pub fn prefix_of_sessions(id: &CampaignId) -> String {
+        format!("campaign.{id}.woken_")
     }
 
     /// Reads the counters of the campaign `id`; what else there is, is passed over.
@@ -158,6 +164,23 @@ impl Counts {
         recent.map(|(_, count)| count).sum()
     }
 
+    /// How long a target's session has counted as open, on the average of those whose time is over; the longest that one may
+    /// count, while too few are to say.
+    #[must_use]
+    pub fn session(&self, now: Timestamp) -> Duration {
+        let checked_in = self.delays.count();
+        let over = self
+            .released()
+            .saturating_sub(self.sessions(now))
+            .max(checked_in);
+        if over < SAMPLES_MIN {
+            return WakeSlot::COUNTED;
+        }
+        let silent = (over - checked_in) as f64 * WakeSlot::COUNTED.as_secs_f64();
+        let all = silent + self.delays.seconds_up_to(WakeSlot::COUNTED);
+        Duration::from_secs_f64(all / over as f64)
+    }
+
     /// The oldest slot whose counter is of no use any more.
     #[must_use]
     pub fn slot_to_drop(&self, now: Timestamp) -> Option<WakeSlot> {
@@ -198,6 +221,8 @@ impl WaveCounts {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     fn counters(entries: &[(&str, i64)]) -> BTreeMap<String, i64> {
@@ -233,5 +258,29 @@ mod tests {
         assert_eq!((wave.reachable, wave.checked_in), (6, 4));
         assert_eq!((wave.sent, wave.errors), (5, 1));
         assert_eq!(read.wave(2), WaveCounts::default());
+    }
+
+    #[test]
+    fn a_session_lasts_as_long_as_those_before_it_and_the_longest_until_there_were_some() {
+        let now = Timestamp::from_second(1_760_000_000).unwrap();
+        let id = CampaignId::new("c").unwrap();
+        let bucket = DelayBucket::of(SignedDuration::from_secs(10)).0;
+        let seconds = |checked_in: i64, silent: i64, open: i64| {
+            let targets = checked_in + silent + open;
+            let named = [
+                ("campaign.c.targets".to_owned(), targets + 1_000),
+                ("campaign.c.waiting".to_owned(), 1_000),
+                (format!("campaign.c.delay_{bucket}"), checked_in),
+                (format!("campaign.c.woken_{}", WakeSlot::of(now).0), open),
+            ];
+            let session = Counts::read(&id, &named.into_iter().collect()).session(now);
+            session.as_secs_f64().round()
+        };
+        assert_eq!(seconds(0, 0, 500), 70.0);
+        assert_eq!(seconds(19, 0, 500), 70.0);
+        assert_eq!(seconds(0, 100, 500), 70.0);
+        // A bucket ends up to 19 % above what is in it.
+        assert_eq!(seconds(100, 0, 500), 11.0);
+        assert_eq!(seconds(50, 50, 500), 40.0);
     }
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::domain::{
     ask::{Class, Goal, REASON_BYTES_MAX},
     id::CampaignId,
+    plain_text::prove_plain,
 };
 
 /// Longest name in bytes.
@@ -120,11 +121,23 @@ impl Definition {
             "a name has 1 to 128 bytes",
         );
         refuse(
+            prove_plain(&self.name).is_err(),
+            "/name",
+            "a name has no control characters, such as ends of lines",
+        );
+        refuse(
             self.reason
                 .as_ref()
                 .is_some_and(|r| r.len() > REASON_BYTES_MAX),
             "/reason",
             "a reason has at most 128 bytes",
+        );
+        refuse(
+            self.reason
+                .as_ref()
+                .is_some_and(|r| prove_plain(r).is_err()),
+            "/reason",
+            "a reason has no control characters, such as ends of lines",
         );
         match self.until {
             Until::Deadline(at) => {

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use super::wave::Wave;
-use crate::domain::counter::WakeSlot;
 
 /// A release that is foreseen: every gate passes as soon as it is judged, and nothing else gets in the way.
-///
-/// Of a cap on open sessions the worst is assumed: no device checks in while its session counts as open.
 #[derive(Clone, Copy, Debug)]
 pub struct Timetable<'a> {
     /// Targets released a second, above zero.
     pub per_second: f64,
     /// The cap on open sessions.
     pub open_sessions_max: Option<u64>,
+    /// How long a session counts as open, above zero: at worst
+    /// [`WakeSlot::COUNTED`](crate::domain::counter::WakeSlot::COUNTED), if no device checks in meanwhile.
+    pub session: Duration,
     /// The waves that are not over, in their order.
     pub waves: &'a [Wave],
     /// All targets of the campaign.
@@ -65,7 +65,7 @@ impl Timetable<'_> {
     }
 
     fn release(&self, moment: &mut Moment, count: u64) {
-        let span = WakeSlot::COUNTED.as_secs_f64();
+        let span = self.session.as_secs_f64();
         let free = |max: u64| self.per_second * span <= max as f64;
         let Some(max) = self.open_sessions_max.filter(|max| !free(*max)) else {
             moment.at += count as f64 / self.per_second;
@@ -106,6 +106,7 @@ mod tests {
         Timetable {
             per_second: 100.0,
             open_sessions_max,
+            session: Duration::from_secs(70),
             waves,
             targets: 100_000,
             released: 0,
@@ -148,6 +149,21 @@ mod tests {
         assert_eq!(at, [5.0, 70.01, 75.0, 140.01, 199.0 * 70.0 + 5.0]);
         let wide = timetable(Some(7_000), &[]);
         assert_eq!(wide.until(100_000), timetable(None, &[]).until(100_000));
+    }
+
+    #[test]
+    fn sessions_that_end_soon_let_more_be_opened() {
+        let soon = Timetable {
+            session: Duration::from_secs(20),
+            ..timetable(Some(500), &[])
+        };
+        let at = [500, 501, 1_000, 1_001, 100_000].map(|n| seconds(soon.until(n)));
+        assert_eq!(at, [5.0, 20.01, 25.0, 40.01, 199.0 * 20.0 + 5.0]);
+        let at_once = Timetable {
+            session: Duration::from_secs(5),
+            ..soon
+        };
+        assert_eq!(seconds(at_once.until(100_000)), 1_000.0);
     }
 
     #[test]

@@ -29,7 +29,7 @@ const COMMAND_FAILED: u16 = 500;
 pub struct SyncMlReport {
     /// The device's own name: `Source/LocURI` of the header.
     pub device: Option<Text>,
-    /// The provider whose settings were found: the one asked for, or the first one named.
+    /// The provider whose settings were found: the one asked for, the only one named, or the only one that reports its channel.
     pub provider: Option<ProviderId>,
     /// The channel.
     pub channel: ChannelFinding,
@@ -73,8 +73,8 @@ impl SyncMlReport {
     /// under `policy`.
     ///
     /// # Errors
-    /// [`SyncMlError`] for what is no SyncML in XML, or too large or too deep. A message without a word on push is a report
-    /// that is empty.
+    /// [`SyncMlError`] for what is no SyncML in XML, or too large or too deep, or speaks of several providers without one that
+    /// was asked for or alone reports its channel. A message without a word on push is a report that is empty.
     pub fn read(
         body: &[u8],
         provider: Option<&ProviderId>,

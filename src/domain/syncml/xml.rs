@@ -2,6 +2,8 @@
 
 use quick_xml::{Reader, XmlVersion, events::Event};
 
+use crate::domain::counted::size;
+
 /// Largest body read, in bytes. Windows caps its own messages at half a megabyte.
 pub const SYNCML_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Deepest nesting read. SyncML's own deepest path has eight elements.
@@ -11,11 +13,11 @@ pub const SYNCML_DEPTH_MAX: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SyncMlError {
     /// More than [`SYNCML_BYTES_MAX`].
-    #[error("the SyncML body has {bytes} bytes, at most {SYNCML_BYTES_MAX} are read")]
-    TooLarge {
-        /// Size found.
-        bytes: usize,
-    },
+    #[error(
+        "the SyncML body is longer than {}, the most that is read",
+        size(SYNCML_BYTES_MAX)
+    )]
+    TooLarge,
     /// More than [`SYNCML_DEPTH_MAX`] elements inside one another.
     #[error("the SyncML body nests more than {SYNCML_DEPTH_MAX} elements")]
     TooDeep,
@@ -46,6 +48,11 @@ pub enum SyncMlError {
     /// Well-formed, but its root is not `SyncML`.
     #[error("the XML is not SyncML: its root element is not named SyncML")]
     NotSyncMl,
+    /// Results for several providers, and nobody said whose count.
+    #[error(
+        "the message speaks of more than one DMClient provider: say with provider_id which one counts"
+    )]
+    Ambiguous,
 }
 
 /// What a reader of elements sees. Names are without prefix: devices and servers bind SyncML's namespaces in many ways.
@@ -109,7 +116,7 @@ pub(super) fn walk(body: &[u8], visitor: &mut impl Visitor) -> Result<(), SyncMl
 
 fn text_of(body: &[u8]) -> Result<&str, SyncMlError> {
     if body.len() > SYNCML_BYTES_MAX {
-        return Err(SyncMlError::TooLarge { bytes: body.len() });
+        return Err(SyncMlError::TooLarge);
     }
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     // WBXML begins with its version, 1.0 to 1.3, where XML has a visible character.
@@ -193,8 +200,9 @@ mod tests {
         let ten_megabytes = 10 * 1024 * 1024;
         let large = format!("<SyncML>{}</SyncML>", "x".repeat(ten_megabytes));
         let nested = |depth| "<SyncML>".repeat(depth) + &"</SyncML>".repeat(depth);
-        let bytes = ten_megabytes + 17;
-        assert_eq!(read(large), Err(SyncMlError::TooLarge { bytes }));
+        assert_eq!(read(large), Err(SyncMlError::TooLarge));
+        let said = SyncMlError::TooLarge.to_string();
+        assert!(said.contains("longer than 2 MiB (2097152 bytes)"), "{said}");
         assert_eq!(read(nested(SYNCML_DEPTH_MAX)), Ok(String::new()));
         assert_eq!(
             read(nested(SYNCML_DEPTH_MAX + 1)),

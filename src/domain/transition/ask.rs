@@ -75,6 +75,7 @@ pub fn open(
                 failures: 0,
                 accepted: 0,
                 next_at: step.now,
+                repeated_at: None,
             });
             Opened::Opened
         }

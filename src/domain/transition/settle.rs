@@ -212,6 +212,9 @@ fn accepted(
         effects.events.push(event);
     }
     let Some(push) = &mut record.push else { return };
+    if push.asks.iter().any(|a| a.phase != Phase::Waiting) {
+        push.repeated_at = Some(step.now);
+    }
     for ask in push
         .asks
         .iter_mut()

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         id::{CampaignId, TenantId},
         queue::{Flow, Lane},
     },
-    ports::{Store, error::StoreError, queues::Ready},
+    ports::{Store, error::StoreError, queues::Held},
 };
 
 /// A look at the queues serves all campaigns of this broker for so long.
@@ -20,37 +20,46 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Clone, Default)]
 pub(super) struct Backlogs(Arc<Mutex<Option<Census>>>);
 
+/// What waits to be sent for a campaign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Backlog {
+    /// For how long the first released push has been due.
+    pub(super) first: Duration,
+    /// Whether re-pushes are due.
+    pub(super) repush: bool,
+}
+
 /// When the store was asked, and what it said.
-type Census = (Instant, Vec<(Ready, u64)>);
+type Census = (Instant, Vec<Held>);
 
 impl Backlogs {
-    /// For how long the first released push of a campaign has been due and not been sent.
+    /// For how long the first released push of a campaign has been due and not been sent, and whether re-pushes are due.
     pub(super) async fn of(
         &self,
         store: &dyn Store,
         (tenant, id): (&TenantId, &CampaignId),
         now: Timestamp,
-    ) -> Result<Duration, StoreError> {
+    ) -> Result<Backlog, StoreError> {
         let mut looked = self.0.lock().await;
         if looked.as_ref().is_none_or(|(at, _)| at.elapsed() >= LOOK) {
             *looked = Some((Instant::now(), store.census().await?));
         }
         let queues = looked.as_ref().map_or(&[][..], |(_, queues)| queues);
-        let earliest = queues
-            .iter()
-            .filter(|(ready, _)| first_pushes_of(ready, tenant, id))
-            .map(|(ready, _)| ready.earliest)
-            .min();
-        let due = earliest.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
-        Ok(Duration::try_from(due).unwrap_or(Duration::ZERO))
+        let mut backlog = Backlog::default();
+        let ours = queues.iter().map(|held| &held.ready).filter(|ready| {
+            let queue = &ready.queue;
+            queue.tenant == *tenant && matches!(&queue.flow, Flow::Campaign(of) if of == id)
+        });
+        for ready in ours {
+            match ready.queue.lane {
+                Lane::Urgent | Lane::Normal | Lane::Bulk => {
+                    let late = Duration::try_from(now.duration_since(ready.earliest));
+                    backlog.first = backlog.first.max(late.unwrap_or_default());
+                }
+                Lane::Repush => backlog.repush |= ready.earliest <= now,
+                Lane::Timer => {}
+            }
+        }
+        Ok(backlog)
     }
-}
-
-fn first_pushes_of(ready: &Ready, tenant: &TenantId, id: &CampaignId) -> bool {
-    let queue = &ready.queue;
-    let first = match queue.lane {
-        Lane::Urgent | Lane::Normal | Lane::Bulk => true,
-        Lane::Repush | Lane::Timer => false,
-    };
-    first && queue.tenant == *tenant && matches!(&queue.flow, Flow::Campaign(of) if of == id)
 }

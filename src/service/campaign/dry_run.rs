@@ -8,6 +8,7 @@ use super::{CampaignError, Campaigns, selecting::Selecting};
 use crate::domain::{
     campaign::{Campaign, Timetable, rate},
     channel::ChannelKind,
+    counter::WakeSlot,
     id::{CampaignId, TenantId},
 };
 
@@ -24,7 +25,8 @@ pub struct DryRun {
     pub channels: [u64; 5],
     /// Targets released a second, while neither a hold nor open sessions stand in the way.
     pub per_second: f64,
-    /// Until all are released, whenever the deadline is: see [`Timetable`].
+    /// Until all are released, whenever the deadline is, if no device checks in while its session counts as open: see
+    /// [`Timetable`].
     pub takes: Duration,
     /// The same if devices check in so soon that no cap on open sessions is ever met.
     pub takes_at_best: Duration,
@@ -86,6 +88,7 @@ impl DryRun {
         let timetable = Timetable {
             per_second: self.per_second,
             open_sessions_max: definition.pace.open_sessions_max,
+            session: WakeSlot::COUNTED,
             waves: &definition.waves,
             targets: self.targets,
             released: 0,

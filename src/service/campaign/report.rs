@@ -142,8 +142,8 @@ fn released_by(
     let waves = definition.waves.get(usize::from(campaign.wave)..);
     let timetable = Timetable {
         per_second,
-        // Devices do check in, and nobody knows how soon: the worst would be far from the truth.
-        open_sessions_max: None,
+        open_sessions_max: definition.pace.open_sessions_max,
+        session: counts.session(now),
         waves: waves.unwrap_or_default(),
         targets: counts.targets,
         released: counts.released(),

@@ -193,7 +193,7 @@ impl Shift {
         }
         let key = (&self.tenant, &self.id);
         let backlog = self.desk.backlogs.of(&*self.desk.store, key, now).await?;
-        Ok(campaign.held_up(backlog, now))
+        Ok(campaign.held_up(backlog.first, now))
     }
 
     /// Makes sure that queues are in or out of service as the campaign's state says, should a console have died between
@@ -319,7 +319,8 @@ impl Shift {
             elapsed: self.began.elapsed(),
             pace: &hand.campaign.definition.pace,
             app_per_second: self.desk.app_pace(&self.tenant).await?,
-            backlog,
+            backlog: backlog.first,
+            repush_due: backlog.repush,
             sessions: counts.sessions(now),
             slowed: slow_down::until(&*store, &self.tenant, now)
                 .await?

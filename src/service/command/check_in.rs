@@ -36,7 +36,7 @@ pub struct CheckInBody<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<String>)]
     pub channel_uri: Option<Text<'a>>,
-    /// The console is overrun: campaigns of the tenant release nothing for so long, such as `60s`; at most `1h`. The longest
+    /// The console is overrun: campaigns of the tenant release and repeat nothing for so long, such as `60s`; at most `1h`. The longest
     /// that runs counts; `0s` takes all of them back.
     #[serde(borrow)]
     #[schema(value_type = Option<String>)]

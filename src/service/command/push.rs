@@ -15,6 +15,7 @@ use crate::{
         ask::{Class, Goal, REASON_BYTES_MAX},
         duration_text::{format_duration, parse_duration},
         id::DeviceId,
+        plain_text::prove_plain,
         schedule::later,
     },
     service::pushes::Wish,
@@ -131,6 +132,8 @@ impl WishFields {
             let detail = format!("reason is longer than {REASON_BYTES_MAX} bytes");
             return Err(Wrong::new("reason", detail));
         }
+        let plain = reason.as_deref().map_or(Ok(()), prove_plain);
+        plain.map_err(|error| Wrong::new("reason", format!("reason {error}")))?;
         Ok(Wish {
             class: self.priority.unwrap_or_default(),
             goal: self.goal.unwrap_or_default(),

@@ -79,9 +79,13 @@ impl Waiting {
 /// What became of a round.
 #[derive(Debug, Default)]
 pub(super) struct Round {
-    /// Requests that were taken, and the events in them.
+    /// Events that were taken.
     pub(super) taken: u64,
-    /// The first request that was not.
+    /// Requests that they were in.
+    pub(super) requests: u64,
+    /// Requests that were not taken.
+    pub(super) failures: u64,
+    /// What came of the first of these.
     pub(super) failed: Option<Receipt>,
 }
 
@@ -130,9 +134,11 @@ async fn send_batches(
         match courier.deliver(batch_delivery(webhook, &batch, now)).await {
             Receipt::Taken => {
                 round.taken += size as u64;
+                round.requests += 1;
                 waiting.drain(..size);
             }
             failed @ (Receipt::Gone | Receipt::Refused { .. } | Receipt::Unreachable { .. }) => {
+                round.failures += 1;
                 round.failed = Some(failed);
             }
         }
@@ -177,9 +183,11 @@ async fn send_lanes(
         };
         if receipt == Receipt::Taken {
             round.taken += 1;
+            round.requests += 1;
             taken[at] = true;
             order.push_back(lane);
         } else {
+            round.failures += 1;
             round.failed.get_or_insert(receipt);
         }
     }

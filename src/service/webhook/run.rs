@@ -236,7 +236,7 @@ impl Delivering {
         let patience = &self.means.patience;
         if round.taken > 0 {
             let events = usize::try_from(round.taken).unwrap_or(usize::MAX);
-            telemetry.webhook_delivered(&metrics, events);
+            telemetry.webhook_delivered(&metrics, round.requests, events);
             page.progress
                 .note(&Receipt::Taken, round.taken, patience, moment);
         }
@@ -244,6 +244,10 @@ impl Delivering {
             None => Next::GoOn,
             Some(failed) => page.progress.note(failed, 0, patience, moment),
         };
+        if round.failures > 0 {
+            let failure = page.progress.last_failure.as_deref().unwrap_or_default();
+            telemetry.webhook_failed(&metrics, round.failures, (failure, Instant::now()));
+        }
         let oldest = page.waiting.front().and_then(Waiting::time);
         let lag = oldest.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
         self.lag
@@ -261,13 +265,11 @@ impl Delivering {
         match next {
             Next::GoOn => {}
             Next::Retry(wait) => {
-                let failure = page.progress.last_failure.as_deref().unwrap_or_default();
-                telemetry.webhook_failed(&metrics, failure, Instant::now());
                 let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
                 self.retry_at = Some(Instant::now() + wait);
             }
-            Next::Disable => {
-                self.disable(&page.progress, now).await?;
+            Next::Disable { reason } => {
+                self.disable(reason, now).await?;
                 return Ok(false);
             }
         }
@@ -277,8 +279,7 @@ impl Delivering {
         Ok(true)
     }
 
-    async fn disable(&self, progress: &Progress, since: Timestamp) -> Result<(), StoreError> {
-        let reason = progress.last_failure.clone().unwrap_or_default();
+    async fn disable(&self, reason: String, since: Timestamp) -> Result<(), StoreError> {
         let disabled = Disabled { since, reason };
         let changed = self.desk.change(&self.tenant, &self.id, |webhook| {
             webhook.disabled = Some(disabled.clone());
@@ -294,7 +295,8 @@ impl Delivering {
             ) => {}
         }
         let telemetry = &self.means.telemetry;
-        telemetry.webhook_disabled(&telemetry.tenant(&self.tenant), self.id.as_str());
+        let tenant = telemetry.tenant(&self.tenant);
+        telemetry.webhook_disabled(&tenant, self.id.as_str(), &disabled.reason);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! A tenant's pushes, check-ins, channels and campaigns.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use prometheus::IntGauge;
 
@@ -8,6 +8,7 @@ use crate::{
     domain::{
         ask::{Class, CloseReason},
         channel::ChannelKind,
+        id::TenantId,
     },
     telemetry::{CampaignPhase, Horizon, PushState, TargetPhase, Telemetry, TenantMetrics},
 };
@@ -80,6 +81,20 @@ impl Telemetry {
             gauge.set(of(&sample.campaign_targets, *state));
         }
         tenant.oldest_due.set(sample.oldest_due.as_secs_f64());
+    }
+
+    /// The store was asked which tenants have open pushes, and how many, without an app of this broker.
+    pub fn unserved_sampled(&self, unserved: &BTreeMap<TenantId, u64>, now: tokio::time::Instant) {
+        let pushes = i64::try_from(unserved.values().sum::<u64>()).unwrap_or(i64::MAX);
+        self.0.families.pushes_unserved.with(&[]).set(pushes);
+        for (tenant, pushes) in unserved {
+            self.failure("unserved", tenant.as_str(), now, |suppressed| {
+                tracing::warn!(
+                    %tenant, pushes, suppressed,
+                    "a tenant has open pushes, but its app is not in this broker's configuration"
+                );
+            });
+        }
     }
 
     /// `asks` asks have ended for one reason.

@@ -14,24 +14,29 @@ use crate::{
 };
 
 impl Telemetry {
-    /// A console took `events` events.
-    pub fn webhook_delivered(&self, tenant: &TenantMetrics, events: usize) {
-        tenant.webhook_deliveries[&DeliveryResult::Delivered].inc();
+    /// A console took `events` events, in so many requests.
+    pub fn webhook_delivered(&self, tenant: &TenantMetrics, requests: u64, events: usize) {
+        tenant.webhook_deliveries[&DeliveryResult::Delivered].inc_by(requests);
         tracing::debug!(tenant = %tenant.tenant, events, "delivered a webhook");
     }
 
-    /// A console did not take its events; they are sent again. `reason` holds no address with a secret in it.
-    pub fn webhook_failed(&self, tenant: &TenantMetrics, reason: &str, now: Instant) {
-        tenant.webhook_deliveries[&DeliveryResult::Failed].inc();
+    /// A console did not take so many requests; `reason` is what came of the first, without an address.
+    pub fn webhook_failed(
+        &self,
+        tenant: &TenantMetrics,
+        requests: u64,
+        (reason, now): (&str, Instant),
+    ) {
+        tenant.webhook_deliveries[&DeliveryResult::Failed].inc_by(requests);
         self.failure("webhook_failed", tenant.tenant.as_str(), now, |suppressed| {
             tracing::warn!(tenant = %tenant.tenant, reason, suppressed, "a webhook was not taken");
         });
     }
 
-    /// A webhook has failed for days and is switched off.
-    pub fn webhook_disabled(&self, tenant: &TenantMetrics, webhook: &str) {
+    /// A webhook is switched off; `reason` says why, without an address.
+    pub fn webhook_disabled(&self, tenant: &TenantMetrics, webhook: &str, reason: &str) {
         tenant.webhook_deliveries[&DeliveryResult::Disabled].inc();
-        tracing::error!(tenant = %tenant.tenant, webhook, "switched a webhook off after days of failure");
+        tracing::error!(tenant = %tenant.tenant, webhook, reason, "switched a webhook off");
     }
 
     /// The lag of one webhook of a tenant, zero to begin with. Dropping it takes it out of the tenant's, which is the largest.

@@ -101,6 +101,12 @@ impl<'a> Fields<'a> {
         Timestamp::from_millisecond(ms).map_err(|_| self.damaged())
     }
 
+    /// A time that stands last, if it is there.
+    fn time_if_any(&mut self) -> Result<Option<Timestamp>, DamagedRecord> {
+        let text = self.rest.next();
+        text.map(|text| self.time_of(text)).transpose()
+    }
+
     fn flag(&mut self) -> Result<bool, DamagedRecord> {
         match self.text()? {
             "0" => Ok(false),
@@ -230,6 +236,7 @@ fn read_push(line: &str) -> Result<Push, DamagedRecord> {
         failures: f.number()?,
         accepted: f.number()?,
         next_at: f.time()?,
+        repeated_at: f.time_if_any()?,
         asks: Vec::with_capacity(1),
     })
 }

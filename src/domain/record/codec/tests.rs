@@ -36,6 +36,22 @@ fn a_trace_that_is_none_is_damage() {
     }
 }
 
+#[test]
+fn a_push_that_was_repeated_says_when_and_one_that_was_not_costs_nothing() {
+    let line = "|1760000000000\nk|";
+    assert!(PLAIN.contains(line));
+    let text = PLAIN.replacen(line, "|1760000000000|1760000900000\nk|", 1);
+    let record = decode(text.as_bytes()).unwrap();
+    let repeated = record.push.as_ref().unwrap().repeated_at.unwrap();
+    assert_eq!(repeated.as_millisecond(), 1_760_000_900_000);
+    assert_eq!(encode(&record), text);
+    let wrong = text.replacen("1760000900000", "x", 1);
+    assert_eq!(
+        decode(wrong.as_bytes()),
+        Err(DamagedRecord { part: "push" })
+    );
+}
+
 /// As brokers wrote it that remembered no earlier URI.
 const CHANNEL: &str =
     "1|\nc|7|l|1760000000000|1760000000500|https://db5p.notify.windows.com/?token=AwY%2b";

@@ -133,6 +133,9 @@ fn write_push(out: &mut String, push: &Push) {
     number_field(out, push.failures);
     number_field(out, push.accepted);
     time_field(out, push.next_at);
+    if let Some(at) = push.repeated_at {
+        time_field(out, at);
+    }
     for ask in &push.asks {
         write_ask(out, ask);
     }

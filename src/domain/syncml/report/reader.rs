@@ -14,6 +14,9 @@ use crate::domain::{
     },
 };
 
+/// Providers of one message that are told apart; a device has one or two.
+const PROVIDERS_MAX: usize = 16;
+
 /// Text kept of one element. A channel URI may be as long as this; other results, certificates for one, are cut.
 const LEAF_BYTES_MAX: usize = CHANNEL_URI_BYTES_MAX + 1;
 
@@ -43,7 +46,21 @@ struct Collector<'a> {
     status: StatusDraft,
     /// `Source/LocURI` and `Data` of the item that is open.
     item: (Option<PushTarget>, String),
-    report: SyncMlReport,
+    device: Option<Text>,
+    /// What was found of each provider that may count, in the order in which they are named.
+    found: Vec<Findings>,
+    /// With the provider, if the answer names it.
+    answers: Vec<(Option<ProviderId>, Answer)>,
+    /// Set by a provider for which there was no room.
+    crowded: bool,
+}
+
+/// What a message says of one provider's settings.
+struct Findings {
+    provider: ProviderId,
+    channel: ChannelFinding,
+    push_status: Option<PushStatus>,
+    pfn: Option<Text>,
 }
 
 #[derive(Default)]
@@ -69,10 +86,13 @@ pub(super) fn read(
         leaf: String::new(),
         status: StatusDraft::default(),
         item: (None, String::new()),
-        report: SyncMlReport::default(),
+        device: None,
+        found: Vec::new(),
+        answers: Vec::new(),
+        crowded: false,
     };
     walk(body, &mut collector)?;
-    Ok(collector.report)
+    collector.finish()
 }
 
 impl Visitor for Collector<'_> {
@@ -112,7 +132,7 @@ impl Visitor for Collector<'_> {
         let text = leaf.trim();
         match (tag, self.open.as_slice()) {
             (Tag::LocUri, [.., Tag::SyncHdr, Tag::Source]) => {
-                self.report.device = (!text.is_empty()).then(|| Text::lossy(text.as_bytes()));
+                self.device = (!text.is_empty()).then(|| Text::lossy(text.as_bytes()));
             }
             (Tag::LocUri, [.., Tag::Results, Tag::Item, Tag::Source]) => {
                 self.item.0 = PushTarget::parse(text)
@@ -146,33 +166,19 @@ impl Collector<'_> {
         let (Some(target), data) = std::mem::take(&mut self.item) else {
             return;
         };
-        if !self.is_ours(&target.provider) {
+        let policy = self.policy;
+        let Some(findings) = self.findings(&target.provider) else {
             return;
-        }
+        };
         match target.node {
-            PushNode::ChannelUri => self.settle_channel(&data),
+            PushNode::ChannelUri => findings.settle_channel(&data, policy),
             PushNode::Status => {
-                self.report.push_status = data.parse().ok().map(PushStatus::from_code)
+                findings.push_status = data.parse().ok().map(PushStatus::from_code);
             }
-            PushNode::Pfn => self.report.pfn = (!data.is_empty()).then(|| Text::from(data)),
+            PushNode::Pfn => findings.pfn = (!data.is_empty()).then(|| Text::from(data)),
             // Its result is the list of its children.
             PushNode::Push => {}
         }
-    }
-
-    /// "If no valid PFN is currently set, ChannelURI will return null" (DMClient CSP): an empty text in practice. An empty
-    /// result does not hide a channel that the same message reports.
-    fn settle_channel(&mut self, data: &str) {
-        if data.is_empty() || data.eq_ignore_ascii_case("null") {
-            if self.report.channel == ChannelFinding::NotReported {
-                self.report.channel = ChannelFinding::Empty;
-            }
-            return;
-        }
-        self.report.channel = match ChannelUri::parse(data, self.policy) {
-            Ok(uri) => ChannelFinding::Uri(uri),
-            Err(error) => ChannelFinding::Refused(error),
-        };
     }
 
     fn settle_status(&mut self) {
@@ -181,26 +187,92 @@ impl Collector<'_> {
         else {
             return;
         };
-        let node = match draft.target {
-            Some(target) if self.is_ours(&target.provider) => Some(target.node),
+        let (provider, node) = match draft.target {
+            Some(target) if self.findings(&target.provider).is_some() => {
+                (Some(target.provider), Some(target.node))
+            }
             Some(_) => return,
             None if draft.elsewhere => return,
-            None => None,
+            None => (None, None),
         };
-        self.report.answers.push(Answer {
+        let answer = Answer {
             cmd_ref,
             verb,
             node,
             code,
-        });
+        };
+        self.answers.push((provider, answer));
     }
 
-    /// True for the provider asked for. If none was asked for, the first one named is it.
-    fn is_ours(&mut self, provider: &ProviderId) -> bool {
+    /// What has been found of a provider; `None` if another one was asked for.
+    fn findings(&mut self, provider: &ProviderId) -> Option<&mut Findings> {
         if self.wanted.is_some_and(|wanted| wanted != provider) {
-            return false;
+            return None;
         }
-        self.report.provider.get_or_insert_with(|| provider.clone()) == provider
+        let known = self.found.iter().position(|f| f.provider == *provider);
+        let at = match known {
+            Some(at) => at,
+            None if self.found.len() == PROVIDERS_MAX => {
+                self.crowded = true;
+                return None;
+            }
+            None => {
+                self.found.push(Findings::of(provider.clone()));
+                self.found.len() - 1
+            }
+        };
+        self.found.get_mut(at)
+    }
+
+    /// The report on the only provider, or on the only one whose channel was reported.
+    fn finish(self) -> Result<SyncMlReport, SyncMlError> {
+        let several = self.found.len() > 1;
+        let counts = |f: &Findings| !several || f.channel != ChannelFinding::NotReported;
+        let mut counting = self.found.into_iter().filter(counts);
+        let chosen = counting.next();
+        if self.crowded || counting.next().is_some() || (several && chosen.is_none()) {
+            return Err(SyncMlError::Ambiguous);
+        }
+        let mut report = SyncMlReport {
+            device: self.device,
+            ..SyncMlReport::default()
+        };
+        if let Some(chosen) = chosen {
+            report.channel = chosen.channel;
+            report.push_status = chosen.push_status;
+            report.pfn = chosen.pfn;
+            report.provider = Some(chosen.provider);
+        }
+        let ours = |of: &Option<ProviderId>| of.is_none() || *of == report.provider;
+        let answers = self.answers.into_iter().filter(|(of, _)| ours(of));
+        report.answers = answers.map(|(_, answer)| answer).collect();
+        Ok(report)
+    }
+}
+
+impl Findings {
+    fn of(provider: ProviderId) -> Self {
+        Self {
+            provider,
+            channel: ChannelFinding::NotReported,
+            push_status: None,
+            pfn: None,
+        }
+    }
+
+    /// "If no valid PFN is currently set, ChannelURI will return null" (DMClient CSP): an empty text in practice. An empty
+    /// result does not hide a channel that the same message reports.
+    fn settle_channel(&mut self, data: &str, policy: &HostPolicy) {
+        if data.is_empty() || data.eq_ignore_ascii_case("null") {
+            if self.channel == ChannelFinding::NotReported {
+                self.channel = ChannelFinding::Empty;
+            }
+            return;
+        }
+        self.channel = match ChannelUri::parse(data, policy) {
+            Ok(uri) => ChannelFinding::Uri(uri),
+            Err(error) => ChannelFinding::Refused(error),
+        };
     }
 }
 

@@ -185,11 +185,54 @@ fn only_the_wanted_provider_counts() {
     let mine = ProviderId::new("MyMDM").unwrap();
 
     let wanted = SyncMlReport::read(both.as_bytes(), Some(&mine), &HostPolicy::default()).unwrap();
-    let first = read(&both).unwrap();
 
     assert_eq!((wanted.provider.unwrap(), wanted.channel), (mine, uri(URI)));
-    assert_eq!(first.provider.unwrap().as_str(), "Other MDM");
-    assert_eq!(first.channel, uri("https://a.notify.windows.com/?token=b"));
+    assert_eq!(read(&both), Err(SyncMlError::Ambiguous));
+}
+
+#[test]
+fn of_several_providers_the_only_one_that_reports_its_channel_counts() {
+    let of_other = |text: String| text.replace("MyMDM", "Other%20MDM");
+    let body = |parts: &[String]| {
+        let parts = parts.concat();
+        read(&format!("<SyncML><SyncBody>{parts}</SyncBody></SyncML>"))
+    };
+    let target = |leaf: &str| format!("{ROOT}/{leaf}");
+    let status = of_other(results("Status", "<Data>4</Data>"));
+    let refused = of_other(answer("Replace", 2, 500, &target("PFN")));
+    let elsewhere = answer("Get", 3, 200, "");
+    let channel = results("ChannelURI", &format!("<Data>{URI}</Data>"));
+    let ours = answer("Replace", 5, 200, &target("PFN"));
+
+    let clear = body(&[
+        status.clone(),
+        refused.clone(),
+        elsewhere.clone(),
+        channel.clone(),
+        ours,
+    ])
+    .unwrap();
+    assert_eq!(clear.provider.as_ref().unwrap().as_str(), "MyMDM");
+    assert_eq!((&clear.channel, clear.push_status), (&uri(URI), None));
+    let refs: Vec<u32> = clear.answers.iter().map(|a| a.cmd_ref).collect();
+    assert_eq!(refs, [3, 5], "what is said of another provider is left out");
+
+    // Nobody knows whose an empty channel is.
+    let empty = of_other(results("ChannelURI", "<Data></Data>"));
+    for parts in [
+        vec![channel, empty],
+        vec![status, answer("Get", 2, 404, &target("ChannelURI"))],
+    ] {
+        assert_eq!(body(&parts), Err(SyncMlError::Ambiguous));
+    }
+    let crowd = (0..40).map(|n| {
+        let of_one = format!("Provider/P{n}/");
+        results("Status", "<Data>0</Data>").replace("Provider/MyMDM/", &of_one)
+    });
+    assert_eq!(
+        body(&crowd.collect::<Vec<_>>()),
+        Err(SyncMlError::Ambiguous)
+    );
 }
 
 #[test]
