@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench redis -- --devices 200000` (needs redis-server). Registered, opened, claimed, settled (70 % accepted,
 //! 10 % closed, 10 % dropped, 5 % throttled, 5 % gone) and checked in by the rules of the domain, with their counters, lists
-//! and events; 200 commits or claims of 256 are in flight at most 4 at a time. Not what WNS and HTTP cost.
+//! and events, in calls of 256 devices of which 4 are in flight. Not what WNS and HTTP cost.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark lives in real time")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
@@ -57,9 +57,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The kernel's clock ticks a second in `/proc/self/stat`.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// Calls in flight.
-const IN_FLIGHT: usize = 4;
-/// Devices of a call.
+/// Most pushes of a claim.
 const BATCH: usize = 256;
 
 #[derive(Parser)]
@@ -70,6 +68,15 @@ struct Options {
     /// Rounds; each is one life on Redis and one on the embedded store.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Devices of a call that registers, opens or checks in.
+    #[arg(long, default_value_t = BATCH)]
+    batch: usize,
+    /// Calls in flight.
+    #[arg(long, default_value_t = 4)]
+    in_flight: usize,
+    /// Shards of the store.
+    #[arg(long)]
+    shards: Option<usize>,
     /// Keep an append-only file, synced every second.
     #[arg(long)]
     append_only: bool,
@@ -125,16 +132,17 @@ async fn with_redis(options: &Options, last: bool) -> (f64, f64) {
     };
     let server = RedisServer::start(arguments);
     let (host, port) = ("127.0.0.1".to_owned(), server.port);
-    let redis = RedisOptions::at(
+    let mut redis = RedisOptions::at(
         Address { host, port },
         Arc::new(SystemClock),
         Arc::new(|text| eprintln!("{text}")),
     );
+    redis.shards = options.shards;
     let redis: Arc<dyn Store> = RedisStore::connect(redis).await.expect("redis is opened");
     println!("redis: µs of CPU a push (redis, broker), bytes of redis a device");
     let cost = life(
         &redis,
-        options.devices,
+        options,
         || server.cpu_seconds(),
         || used_memory(&server),
     )
@@ -151,7 +159,7 @@ async fn embedded(options: &Options) -> (f64, f64) {
     let embedded = EmbeddedOptions::new(folder.path().join("store"), Arc::new(SystemClock));
     let embedded: Arc<dyn Store> = EmbeddedStore::open(embedded).expect("the store is opened");
     println!("embedded: µs of CPU a push (none, broker)");
-    life(&embedded, options.devices, || 0.0, || 0.0).await
+    life(&embedded, options, || 0.0, || 0.0).await
 }
 
 /// Bytes that a server's data take.
@@ -210,7 +218,7 @@ fn own_cpu_seconds() -> f64 {
 
 async fn life(
     store: &Arc<dyn Store>,
-    devices: usize,
+    options: &Options,
     server: impl Fn() -> f64,
     memory: impl Fn() -> f64,
 ) -> (f64, f64) {
@@ -218,16 +226,16 @@ async fn life(
         server: &server,
         memory: &memory,
         empty: memory(),
-        devices: devices as f64,
+        devices: options.devices as f64,
         before: (server(), own_cpu_seconds(), now_instant()),
         sum: (0.0, 0.0),
     };
-    let parts: Vec<Vec<usize>> = (0..devices)
+    let parts: Vec<Vec<usize>> = (0..options.devices)
         .collect::<Vec<_>>()
-        .chunks(BATCH)
+        .chunks(options.batch)
         .map(<[usize]>::to_vec)
         .collect();
-    each(&parts, |part| async move {
+    each(options, &parts, |part| async move {
         let items = part.iter().map(|n| {
             change(&key(*n), None, None, &|step, record| {
                 register(step, record, *n)
@@ -237,27 +245,34 @@ async fn life(
     })
     .await;
     meter.phase("register");
-    each(&parts, |part| edit(store, part, Urgency::Open, &open)).await;
+    each(options, &parts, |part| {
+        edit(store, part, Urgency::Open, &open)
+    })
+    .await;
     meter.phase("read+open");
-    let rounds: Vec<Vec<usize>> = vec![Vec::new(); IN_FLIGHT];
-    each(&rounds, |_| settle_all(store)).await;
+    let rounds: Vec<Vec<usize>> = vec![Vec::new(); options.in_flight];
+    each(options, &rounds, |_| settle_all(store)).await;
     meter.phase("claim+settle");
     let woken: Vec<Vec<usize>> = parts
         .iter()
         .map(|part| part.iter().copied().filter(|n| n % 100 < 70).collect())
         .collect();
-    each(&woken, |part| edit(store, part, Urgency::Settle, &check_in)).await;
+    each(options, &woken, |part| {
+        edit(store, part, Urgency::Settle, &check_in)
+    })
+    .await;
     meter.phase("check-in");
     println!("  {:12} {:6.2} {:6.2}", "life", meter.sum.0, meter.sum.1);
     meter.sum
 }
 
 async fn each<'a, F: Future<Output = ()>>(
+    options: &Options,
     parts: &'a [Vec<usize>],
     work: impl Fn(&'a [usize]) -> F,
 ) {
     stream::iter(parts)
-        .for_each_concurrent(IN_FLIGHT, |part| work(part))
+        .for_each_concurrent(options.in_flight, |part| work(part))
         .await;
 }
 

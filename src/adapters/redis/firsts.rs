@@ -24,6 +24,17 @@ impl Firsts {
         })
     }
 
+    /// Of scores that are negative where they have moved forward; all queues were touched.
+    pub(super) fn signed(now: i64, scores: Vec<i64>) -> Self {
+        let forward = |(_, score): &(usize, &i64)| **score < 0;
+        let forward = scores.iter().enumerate().filter(forward);
+        Self {
+            now,
+            forward: forward.map(|(at, _)| at + 1).collect(),
+            firsts: scores.iter().map(|score| score.abs()).collect(),
+        }
+    }
+
     /// Passes it on to listeners and to later claims.
     pub(super) fn note(&self, core: &Core, shard: usize, queues: &[Queue]) {
         for (at, (queue, first)) in queues.iter().zip(&self.firsts).enumerate() {

@@ -1,8 +1,8 @@
 //! Gathers small calls of many callers into few commands.
 //!
 //! There is a gate for each server's worth of shards: one in all, in a cluster one a shard. A job goes out at once when its gate is
-//! idle. While commands are under way others gather, for 2 ms at most or
-//! until they fill a batch. The work goes on when a caller goes away.
+//! idle. While commands are under way others gather, small ones for 2 ms at most; large ones, which would fill a command by
+//! themselves, for 8 ms, since a command costs less the more devices of a shard it has. The work goes on when a caller goes away.
 
 use std::{
     future::Future,
@@ -11,12 +11,20 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::Core;
 
-/// Longest time that a job waits for company.
+/// Longest time that a small job waits for company.
 const WINDOW: Duration = Duration::from_millis(2);
-/// Weight at which gathered jobs go out without waiting longer.
+/// Longest time that a large job waits for company.
+const LARGE_WINDOW: Duration = Duration::from_millis(8);
+/// Weight from which on a job is large.
+const LARGE: usize = 64;
+/// Most devices of a command.
 pub(super) const BATCH: usize = 256;
+/// Weight at which gathered jobs go out without waiting longer.
+const WEIGHT_MAX: usize = 16 * BATCH;
 
 /// Something that several callers can have done together.
 pub(super) trait Job: Send + Sized + 'static {
@@ -31,7 +39,7 @@ pub(super) trait Job: Send + Sized + 'static {
 pub(super) struct Gate<J>(Mutex<Gathered<J>>);
 
 struct Gathered<J> {
-    waiting: Vec<J>,
+    waiting: Vec<(Instant, J)>,
     weight: usize,
     under_way: usize,
     timer: bool,
@@ -53,8 +61,8 @@ impl<J: Job> Gate<J> {
     pub(super) fn submit(self: &Arc<Self>, core: &Arc<Core>, job: J) {
         let mut gathered = self.lock();
         gathered.weight += job.weight();
-        gathered.waiting.push(job);
-        if gathered.under_way == 0 || gathered.weight >= BATCH {
+        gathered.waiting.push((Instant::now(), job));
+        if gathered.under_way == 0 || gathered.weight >= WEIGHT_MAX {
             let jobs = gathered.take();
             drop(gathered);
             core.client
@@ -82,16 +90,22 @@ impl<J: Job> Gate<J> {
     }
 
     async fn flush_later(self: Arc<Self>, core: Arc<Core>) {
-        tokio::time::sleep(WINDOW).await;
-        let jobs = {
-            let mut gathered = self.lock();
-            gathered.timer = false;
-            if gathered.waiting.is_empty() {
-                return;
+        let mut more = true;
+        while more {
+            tokio::time::sleep(WINDOW).await;
+            let jobs = {
+                let mut gathered = self.lock();
+                let jobs = gathered.take_pressing();
+                more = !gathered.waiting.is_empty();
+                gathered.timer = more;
+                jobs
+            };
+            if !jobs.is_empty() {
+                core.client
+                    .home()
+                    .spawn(self.clone().flush(core.clone(), jobs));
             }
-            gathered.take()
-        };
-        self.flush(core, jobs).await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Gathered<J>> {
@@ -99,10 +113,28 @@ impl<J: Job> Gate<J> {
     }
 }
 
-impl<J> Gathered<J> {
+impl<J: Job> Gathered<J> {
     fn take(&mut self) -> Vec<J> {
         self.under_way += 1;
         self.weight = 0;
-        mem::take(&mut self.waiting)
+        let waiting = mem::take(&mut self.waiting);
+        waiting.into_iter().map(|(_, job)| job).collect()
+    }
+
+    /// Takes what must not wait any longer.
+    fn take_pressing(&mut self) -> Vec<J> {
+        let pressing = |(since, job): &mut (Instant, J)| {
+            job.weight() < LARGE || since.elapsed() >= LARGE_WINDOW
+        };
+        let jobs: Vec<J> = self
+            .waiting
+            .extract_if(.., pressing)
+            .map(|(_, job)| job)
+            .collect();
+        if !jobs.is_empty() {
+            self.under_way += 1;
+            self.weight -= jobs.iter().map(Job::weight).sum::<usize>();
+        }
+        jobs
     }
 }

@@ -28,6 +28,7 @@ mod reading;
 mod records;
 mod replicas;
 mod script;
+mod section;
 mod shares;
 mod step;
 mod streams;
@@ -35,6 +36,7 @@ mod tables;
 mod tally;
 mod tick;
 mod topology;
+mod whole;
 mod writes;
 
 use std::{

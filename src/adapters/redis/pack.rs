@@ -3,7 +3,7 @@
 //! Only what the scripts need: integers, byte strings and arrays.
 
 /// A growing MessagePack text.
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Pack(Vec<u8>);
 
 impl Pack {
@@ -63,8 +63,59 @@ impl Pack {
         self
     }
 
+    /// An array that was filled before.
+    pub(super) fn row(&mut self, row: &Row) -> &mut Self {
+        self.array(row.len);
+        self.0.extend_from_slice(&row.pack.0);
+        self
+    }
+
+    /// An array that was filled before, or 0 if it is the same as `all`.
+    pub(super) fn row_or_all(&mut self, row: &Row, all: &Row) -> &mut Self {
+        match row == all && !row.is_empty() {
+            true => self.int(0),
+            false => self.row(row),
+        }
+    }
+
+    /// An array of a command's name, its key and what follows.
+    pub(super) fn command(&mut self, name: &str, key: usize, arguments: &Row) -> &mut Self {
+        self.array(2 + arguments.len).str(name).index(key);
+        self.0.extend_from_slice(&arguments.pack.0);
+        self
+    }
+
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.0
+    }
+}
+
+/// An array that grows.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    len: usize,
+    pack: Pack,
+}
+
+impl Row {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn int(&mut self, value: i64) -> &mut Self {
+        self.len += 1;
+        self.pack.int(value);
+        self
+    }
+
+    pub(super) fn text(&mut self, parts: &[&[u8]]) -> &mut Self {
+        self.len += 1;
+        self.pack.text(parts);
+        self
+    }
+
+    pub(super) fn str(&mut self, text: &str) -> &mut Self {
+        self.text(&[text.as_bytes()])
     }
 }
 
@@ -82,6 +133,20 @@ mod tests {
                 0x93, 0xd3, 255, 255, 255, 255, 255, 255, 255, 255, 127, 0xa2, b'a', b'b'
             ]
         );
+    }
+
+    #[test]
+    fn an_array_that_is_the_same_as_another_is_written_once() {
+        let (mut all, mut same, mut other) = (Row::default(), Row::default(), Row::default());
+        all.str("a").str("b");
+        same.str("a").str("b");
+        other.str("a");
+        let mut pack = Pack::default();
+        pack.row(&all).row_or_all(&same, &all);
+        pack.row_or_all(&other, &all)
+            .row_or_all(&Row::default(), &Row::default());
+        let written = [0x92, 0xa1, b'a', 0xa1, b'b', 0, 0x91, 0xa1, b'a', 0x90];
+        assert_eq!(pack.into_bytes(), written);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::future::{try_join, try_join_all};
 use redis::Value;
 use tokio::sync::oneshot;
 
@@ -26,6 +27,9 @@ use crate::{
 
 /// Length of a revision as text.
 pub(super) const REVISION_BYTES: usize = 8;
+/// Devices of a hash from which on it is read with a command of its own.
+const ALONE: usize = 32;
+
 /// Keys of one gate that somebody wants to read.
 pub(super) struct ReadJob {
     pub(super) keys: Vec<DeviceKey>,
@@ -61,24 +65,24 @@ impl Job for ReadJob {
 type Part<'a> = ((usize, &'a TenantId), Vec<(usize, &'a str)>);
 
 async fn read_all(core: &Core, keys: &[&DeviceKey]) -> Result<Vec<Option<Stored>>, StoreError> {
-    let reads = (0..)
-        .step_by(BATCH)
-        .zip(keys.chunks(BATCH))
-        .map(async |(first, keys)| {
-            let mut parts: BTreeMap<(usize, &TenantId), Vec<(usize, &str)>> = BTreeMap::new();
-            for (at, key) in (first..).zip(keys) {
-                let hash = (core.keys().shard_of(key), &key.tenant);
-                parts
-                    .entry(hash)
-                    .or_default()
-                    .push((at, key.device.as_str()));
-            }
-            let parts: Vec<Part<'_>> = parts.into_iter().collect();
-            let values = read_parts(core, &parts).await?;
-            Ok::<_, StoreError>((parts, values))
-        });
+    let mut places: Vec<usize> = (0..keys.len()).collect();
+    places.sort_by_cached_key(|place| core.keys().shard_of(keys[*place]));
+    let reads = places.chunks(BATCH).map(async |places| {
+        let mut parts: BTreeMap<(usize, &TenantId), Vec<(usize, &str)>> = BTreeMap::new();
+        for place in places {
+            let key = keys[*place];
+            let hash = (core.keys().shard_of(key), &key.tenant);
+            parts
+                .entry(hash)
+                .or_default()
+                .push((*place, key.device.as_str()));
+        }
+        let parts: Vec<Part<'_>> = parts.into_iter().collect();
+        let values = read_parts(core, &parts).await?;
+        Ok::<_, StoreError>((parts, values))
+    });
     let mut found = vec![None; keys.len()];
-    for (parts, values) in futures_util::future::try_join_all(reads).await? {
+    for (parts, values) in try_join_all(reads).await? {
         let places = parts.into_iter().flat_map(|(_, devices)| devices);
         for ((at, _), value) in places.zip(values.into_iter().flatten()) {
             found[at] = value.map(stored).transpose()?;
@@ -87,21 +91,43 @@ async fn read_all(core: &Core, keys: &[&DeviceKey]) -> Result<Vec<Option<Stored>
     Ok(found)
 }
 
-/// Reads with one command; a single hash needs no script.
+/// Reads hashes of which much is wanted each with a command of its own, which costs Redis a third of what the script does, and
+/// the rest with one.
 async fn read_parts(
     core: &Core,
     parts: &[Part<'_>],
 ) -> Result<Vec<Vec<Option<Vec<u8>>>>, StoreError> {
-    let strange = |_| damaged("device hash");
-    if let [((shard, tenant), devices)] = parts {
-        let mut command = redis::cmd("HMGET");
-        command.arg(core.keys().devices(*shard, tenant));
-        for (_, id) in devices {
-            command.arg(*id);
-        }
-        let answer = core.client.run(*shard, command).await?;
-        return Ok(vec![redis::from_redis_value(answer).map_err(strange)?]);
+    let alone = |part: &Part<'_>| parts.len() == 1 || part.1.len() >= ALONE;
+    let few: Vec<&Part<'_>> = parts.iter().filter(|part| !alone(part)).collect();
+    let many = parts.iter().filter(|part| alone(part));
+    let many = try_join_all(many.map(|part| read_hash(core, part)));
+    let (many, few) = try_join(many, read_hashes(core, &few)).await?;
+    let (mut many, mut few) = (many.into_iter(), few.into_iter());
+    let values = parts.iter().map(|part| match alone(part) {
+        true => many.next(),
+        false => few.next(),
+    });
+    let values: Option<_> = values.collect();
+    values.ok_or_else(|| damaged("device hash"))
+}
+
+async fn read_hash(
+    core: &Core,
+    ((shard, tenant), devices): &Part<'_>,
+) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    let mut command = redis::cmd("HMGET");
+    command.arg(core.keys().devices(*shard, tenant));
+    for (_, id) in devices {
+        command.arg(*id);
     }
+    let answer = core.client.run(*shard, command).await?;
+    redis::from_redis_value(answer).map_err(|_| damaged("device hash"))
+}
+
+async fn read_hashes(
+    core: &Core,
+    parts: &[&Part<'_>],
+) -> Result<Vec<Vec<Option<Vec<u8>>>>, StoreError> {
     let Some(((place, _), _)) = parts.first() else {
         return Ok(Vec::new());
     };
@@ -116,7 +142,7 @@ async fn read_parts(
         }
     }
     let answer = core.client.run(*place, call.arg(pack.into_bytes())).await?;
-    redis::from_redis_value(answer).map_err(strange)
+    redis::from_redis_value(answer).map_err(|_| damaged("device hash"))
 }
 
 /// Reads a value as it is kept.

@@ -74,6 +74,10 @@ scripts! {
     COMMIT_OPEN = ["", "queue.lua", "commit.lua"];
     /// Commits outcomes.
     COMMIT_SETTLE = [" flags=allow-oom", "queue.lua", "commit.lua"];
+    /// Commits new work that is as expected.
+    WHOLE_OPEN = ["", "queue.lua", "whole.lua"];
+    /// Commits outcomes of what is as expected.
+    WHOLE_SETTLE = [" flags=allow-oom", "queue.lua", "whole.lua"];
     READ = [" flags=no-writes", "read.lua"];
     CLAIM = [" flags=allow-oom", "queue.lua", "claim.lua"];
     LOWER = [" flags=allow-oom", "queue.lua", "lower.lua"];

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Keys that every call has: `ready`, `asleep`, `parks`, `feed`, `fences`.
-const FIXED_KEYS: [&str; 5] = ["ready", "asleep", "parks", "feed", "fences"];
+pub(super) const FIXED_KEYS: [&str; 5] = ["ready", "asleep", "parks", "feed", "fences"];
 
 /// Writes a call that commits entries, those of a shard together; returns the queues of each shard in it.
 pub(super) fn commit_call(
@@ -27,13 +27,8 @@ pub(super) fn commit_call(
     urgency: Urgency,
     fence: Option<&Fence>,
 ) -> (ScriptCall, Vec<Vec<Queue>>) {
-    let (name, epoch) = fence.map_or(("", 0), |fence| (fence.name.as_str(), fence.epoch));
-    let events_max = core.options.feed_events_max / core.shards();
     let mut pack = Pack::default();
-    pack.array(4)
-        .str(name)
-        .int(i64::try_from(epoch).unwrap_or(i64::MAX));
-    pack.index(events_max.max(1)).array(sections.len());
+    pack_header(&mut pack, core, fence, sections.len());
     let mut call = ScriptCall::new(match urgency {
         Urgency::Open => &COMMIT_OPEN,
         Urgency::Settle => &COMMIT_SETTLE,
@@ -46,6 +41,16 @@ pub(super) fn commit_call(
         queues.push(touched);
     }
     (call.arg(pack.into_bytes()), queues)
+}
+
+/// Begins a batch of so many sections.
+pub(super) fn pack_header(pack: &mut Pack, core: &Core, fence: Option<&Fence>, sections: usize) {
+    let (name, epoch) = fence.map_or(("", 0), |fence| (fence.name.as_str(), fence.epoch));
+    let events_max = core.options.feed_events_max / core.shards();
+    pack.array(4)
+        .str(name)
+        .int(i64::try_from(epoch).unwrap_or(i64::MAX));
+    pack.index(events_max.max(1)).array(sections);
 }
 
 /// The keys of a shard and the tables by which the items name them.
@@ -235,7 +240,13 @@ pub(super) fn text_apart(list: &ListName) -> bool {
 
 /// A queue as the scripts read it: key, name, and the parks that would take it out of service.
 pub(super) fn pack_queue(pack: &mut Pack, queue: &Queue, key: usize) {
-    pack.array(4).index(key).str(&queue.to_string());
+    pack.array(4);
+    write_queue(pack, queue, key);
+}
+
+/// The values of [`pack_queue`], as part of a longer array.
+pub(super) fn write_queue(pack: &mut Pack, queue: &Queue, key: usize) {
+    pack.index(key).str(&queue.to_string());
     if queue.lane == Lane::Timer {
         pack.str("").str("");
         return;
@@ -244,7 +255,7 @@ pub(super) fn pack_queue(pack: &mut Pack, queue: &Queue, key: usize) {
     pack.str(&tenant).str(&flow);
 }
 
-fn last_of_each_list(moves: &[ListMove]) -> Vec<&ListMove> {
+pub(super) fn last_of_each_list(moves: &[ListMove]) -> Vec<&ListMove> {
     let list = |change: &ListMove| match change {
         ListMove::Put { list, .. } | ListMove::Remove { list } => list.clone(),
     };

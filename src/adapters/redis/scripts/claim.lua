@@ -23,20 +23,22 @@ end
 -- Takes from one queue; leases begin at `lease`. Returns what was taken and the next lease.
 local function take(want, now, lease)
   local queue, taken = KEYS[base + want[1]], {}
-  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', string.format('%.0f', now), 'WITHSCORES', 'LIMIT', 0, want[4])
-  if #due == 0 then return taken, lease end
+  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want[4])
+  local count, n = #due / 2, 0
+  if count == 0 then return taken, lease end
   local ids, held, gone = {}, {}, {}
-  for i = 1, #due, 2 do ids[#ids + 1] = due[i] end
+  for i = 1, count do ids[i] = due[2 * i - 1] end
   local values = redis.call('HMGET', KEYS[base + want[3]], unpack(ids))
-  for i, id in ipairs(ids) do
-    if values[i] then
-      held[#held + 1] = string.format('%.0f', lease)
-      held[#held + 1] = id
-      taken[#taken + 1] = id
-      taken[#taken + 1] = values[i]
-      taken[#taken + 1] = lease
-      taken[#taken + 1] = tonumber(due[2 * i])
-      lease = lease + 2
+  for i = 1, count do
+    local id, value = ids[i], values[i]
+    if value then
+      held[2 * n + 1] = lease
+      held[2 * n + 2] = id
+      taken[4 * n + 1] = id
+      taken[4 * n + 2] = value
+      taken[4 * n + 3] = lease
+      taken[4 * n + 4] = tonumber(due[2 * i])
+      n, lease = n + 1, lease + 2
     else
       gone[#gone + 1] = id
     end

@@ -8,11 +8,13 @@ local function micros()
 end
 
 -- Brings queue number q in line; {key index, name, park of the tenant or '', park of the flow}, timer lanes have no parks.
--- Returns its first score if it can be claimed from, else 0; one that moved forward is noted in news and forward.
-local function settle_queue(q, queue, news, forward)
+-- Returns its first score if it can be claimed from, else 0; one that moved forward is noted in news and forward. `least` is the
+-- least score of what was added, where nothing else has changed.
+local function settle_queue(q, queue, news, forward, least)
   local name = queue[2]
-  local first = redis.call('ZRANGE', KEYS[base + queue[1]], 0, 0, 'WITHSCORES')[2]
   local was = redis.call('ZSCORE', KEYS[base + 1], name)
+  if least and was and tonumber(least) >= tonumber(was) then return tonumber(was) end
+  local first = redis.call('ZRANGE', KEYS[base + queue[1]], 0, 0, 'WITHSCORES')[2]
   local set = KEYS[base + 1]
   if not was then
     was = redis.call('ZSCORE', KEYS[base + 2], name)
