@@ -27,6 +27,9 @@ mod places;
 mod probe;
 mod queues;
 mod records;
+#[path = "../support/redis_cluster.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
+mod redis_cluster;
 #[path = "../support/redis_server.rs"]
 #[allow(dead_code, reason = "each suite uses a part of it")]
 mod redis_server;
@@ -207,4 +210,9 @@ macro_rules! suite {
 }
 
 suite!(embedded, crate::backend::embedded::Embedded);
-suite!(redis, crate::on_redis::Redis);
+suite!(redis, crate::on_redis::Redis<crate::on_redis::Single>);
+suite!(on_cluster, crate::on_redis::Redis<crate::on_redis::Cluster>);
+suite!(
+    on_sentinel,
+    crate::on_redis::Redis<crate::on_redis::Sentinel>
+);

@@ -53,6 +53,16 @@ impl RedisCluster {
         cluster
     }
 
+    /// Ends all masters without notice and starts them again, with what they had written down.
+    pub fn crash(&mut self) {
+        self.masters.iter_mut().for_each(RedisServer::kill);
+        self.masters.iter_mut().for_each(RedisServer::spawn);
+        self.masters
+            .iter()
+            .for_each(RedisServer::wait_until_it_answers);
+        self.agree();
+    }
+
     fn all(&self) -> impl Iterator<Item = &RedisServer> {
         self.masters.iter().chain(&self.replicas)
     }
@@ -70,6 +80,11 @@ impl RedisCluster {
             let port = server.port.to_string();
             self.masters[0].ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port]);
         }
+        self.agree();
+    }
+
+    /// Waits until every server knows all others and serves its slots.
+    fn agree(&self) {
         let nodes = format!("cluster_known_nodes:{}\r", self.all().count());
         for server in self.all() {
             wait_until("the cluster's agreement", || {
@@ -116,7 +131,17 @@ pub struct Watched {
 }
 
 impl Watched {
+    /// The sentinel takes the master for dead after half a second.
     pub fn start() -> Self {
+        Self::with_sentinel(500)
+    }
+
+    /// The sentinel changes nothing unless it is told to, so that a crowded machine is not taken for a dead master.
+    pub fn patient() -> Self {
+        Self::with_sentinel(600_000)
+    }
+
+    fn with_sentinel(down_after_ms: u64) -> Self {
         let durable = ["--appendonly", "yes", "--repl-diskless-sync-delay", "0"];
         let master = RedisServer::start(&durable);
         let mut replica = RedisServer::prepared(&durable);
@@ -125,7 +150,7 @@ impl Watched {
         wait_until_it_follows(&replica);
         let mut sentinel = RedisServer::prepared(&["--sentinel"]);
         sentinel.configure(&format!(
-            "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 5000\n",
+            "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main {down_after_ms}\nsentinel failover-timeout main 5000\n",
             master.port
         ));
         sentinel.run();
@@ -138,5 +163,22 @@ impl Watched {
             replica,
             sentinel,
         }
+    }
+
+    /// Ends the master without notice; it comes back as the replica of the one that has taken its place.
+    pub fn fail_over(&mut self) {
+        self.master.kill();
+        self.sentinel.ask::<()>(&["SENTINEL", "FAILOVER", "main"]);
+        wait_until("the promotion", || self.replica.is_master());
+        std::mem::swap(&mut self.master, &mut self.replica);
+        let port = self.master.port.to_string();
+        wait_until("the sentinel's word", || {
+            let of_master = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"];
+            let (_host, told): (String, String) = self.sentinel.ask(&of_master);
+            told == port
+        });
+        self.replica.argue(&["--replicaof", "127.0.0.1", &port]);
+        self.replica.run();
+        wait_until_it_follows(&self.replica);
     }
 }
