@@ -31,6 +31,7 @@ mod streams;
 #[expect(dead_code, reason = "shared with the conformance suite")]
 mod items;
 #[path = "../support/redis_cluster.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
 mod redis_cluster;
 #[path = "../support/redis_monitor.rs"]
 mod redis_monitor;
