@@ -170,10 +170,12 @@ fn note_ends(app: &App, decided: &Decided, now: Timestamp) -> bool {
 fn follow(pacer: &Pacer, controller: &mut PaceController, (old, new): (&mut Decided, Decided)) {
     let Pacer { broker, app, .. } = pacer;
     if *old != new {
-        if old.resumed_at != new.resumed_at && !matches!(*app.tokens.standing(), Standing::Granted)
-        {
-            // Whoever lets an app go on has mended its credential, or wants to know that it is not mended yet.
-            app.tokens.want();
+        if old.resumed_at != new.resumed_at {
+            app.forget_hosts();
+            if !matches!(*app.tokens.standing(), Standing::Granted) {
+                // Whoever lets an app go on has mended its credential, or wants to know that it is not mended yet.
+                app.tokens.want();
+            }
         }
         controller.rebound(app.settings.pace.decided(&new), broker.clock.now());
         *old = new;

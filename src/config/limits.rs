@@ -25,7 +25,7 @@ settings! {
         dispatchers: Option<u32> = whole(1, 1024).optional();
         /// Most requests to WNS in flight for one dispatcher.
         in_flight_max: u32 = whole(1, 100_000).default("1024");
-        /// Largest part of them for one WNS host, so that a dead region does not take all.
+        /// Largest part of them for a WNS host that is slow or silent, so that a dead region does not take all; one in good health may take three quarters.
         in_flight_host_percent: u32 = whole(1, 100).default("25");
         /// Part of them kept for urgent pushes.
         in_flight_urgent_percent: u32 = whole(0, 50).default("10");

@@ -19,7 +19,7 @@ const THROTTLE_MIN: Duration = Duration::from_secs(1);
 const THROTTLE_MAX: Duration = Duration::from_hours(24);
 /// What happened further ahead of the clock than this happened before the clock was set back; brokers' clocks differ less.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(1);
-/// How long no wave is called after somebody has let an app go on, or the probe of a wave was answered well.
+/// How long refusals of channels are believed after somebody has let an app go on, or the probe of a wave was answered well.
 const TRUST: SignedDuration = SignedDuration::from_hours(1);
 
 /// Why an app is held.
@@ -80,6 +80,8 @@ pub struct AppState {
     pub limit: Option<Limit>,
     /// When the probe of a wave was last answered well: WNS serves the app, so channels that it refuses again are dead.
     pub cleared_at: Option<Timestamp>,
+    /// When somebody last let the app go on in spite of a wave: the channels that WNS refuses are dead, be they all.
+    pub excused_at: Option<Timestamp>,
 }
 
 /// What people have decided.
@@ -143,12 +145,6 @@ impl Decided {
         let resumed_at = self.resumed_at.filter(|at| !is_ahead(*at, now));
         Self { resumed_at, ..self }
     }
-
-    /// Whether a wave of refusals may hold the app: not within an hour after somebody has looked at it and let it go on.
-    #[must_use]
-    pub fn believes_waves(&self, now: Timestamp) -> bool {
-        self.resumed_at.is_none_or(|at| later(at, TRUST) <= now)
-    }
 }
 
 impl AppState {
@@ -175,11 +171,17 @@ impl AppState {
         self.hold.as_ref().filter(|hold| !decided.ended(hold.since))
     }
 
-    /// Whether channels that WNS refuses may be a wave: not within an hour after a probe has shown that the app is served.
+    /// Whether a wave may be a fault of the app: not within an hour after somebody has let it go on in spite of one.
+    #[must_use]
+    pub fn believes_waves(&self, now: Timestamp) -> bool {
+        !lately(self.excused_at, now)
+    }
+
+    /// Whether channels that WNS refuses may be a wave: within an hour after a probe has shown that the app is served, only if
+    /// WNS refuses all.
     #[must_use]
     pub fn doubts_channels(&self, now: Timestamp) -> bool {
-        let cleared = self.cleared_at.filter(|at| !is_ahead(*at, now));
-        cleared.is_none_or(|at| later(at, TRUST) <= now)
+        !lately(self.cleared_at, now)
     }
 
     /// Whether it began by a clock that was set back since, so that it would last longer by the step.
@@ -231,7 +233,10 @@ impl AppState {
             Change::Looked { resumed_at } => {
                 let by_hand = |since: Timestamp| resumed_at.is_some_and(|at| since <= at);
                 // Whoever ended it by hand has told so.
-                self.hold.take_if(|hold| by_hand(hold.since));
+                let ended = self.hold.take_if(|hold| by_hand(hold.since));
+                if ended.is_some_and(|hold| hold.reason == HoldReason::Wave) {
+                    self.excused_at = *resumed_at;
+                }
                 self.throttle.take_if(|throttle| by_hand(throttle.since));
                 self.follow_clock(now, probing);
                 self.throttle.take_if(|throttle| throttle.until <= now)?;
@@ -273,6 +278,11 @@ impl AppState {
         });
         Some(EventKind::AppHeld)
     }
+}
+
+/// Whether it was within the time of trust.
+fn lately(at: Option<Timestamp>, now: Timestamp) -> bool {
+    at.is_some_and(|at| !is_ahead(at, now) && now < later(at, TRUST))
 }
 
 fn is_ahead(since: Timestamp, now: Timestamp) -> bool {

@@ -13,6 +13,8 @@ const OPEN_MIN: Duration = Duration::from_secs(5);
 const OPEN_MAX: Duration = Duration::from_secs(300);
 /// A probe that has not reported for so long is lost, and another may go.
 const PROBE_LOST: Duration = Duration::from_secs(60);
+/// While a probe is out, the others ask again after so long: most are answered soon.
+const PROBE_LOOK: Duration = Duration::from_secs(2);
 
 /// Whether a request may go to the host now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +58,7 @@ impl Breaker {
             State::Closed => Pass::Free,
             State::Open { until, .. } if now < until => Pass::NotBefore(until),
             State::Probing { since, .. } if now < since + PROBE_LOST => {
-                Pass::NotBefore(since + PROBE_LOST)
+                Pass::NotBefore((now + PROBE_LOOK).min(since + PROBE_LOST))
             }
             State::Open { .. } | State::Probing { .. } => Pass::Probe,
         }
@@ -155,7 +157,8 @@ mod tests {
         assert_eq!(breaker.pass(secs(5)), Pass::NotBefore(secs(6)));
         assert_eq!(breaker.pass(secs(6)), Pass::Probe);
         breaker.probe(secs(6));
-        assert_eq!(breaker.pass(secs(6)), Pass::NotBefore(secs(66)));
+        assert_eq!(breaker.pass(secs(6)), Pass::NotBefore(secs(8)));
+        assert_eq!(breaker.pass(secs(65)), Pass::NotBefore(secs(66)));
         breaker.answered();
         assert_eq!(breaker.pass(secs(6)), Pass::Free);
     }

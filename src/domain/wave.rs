@@ -3,7 +3,7 @@
 //! A wrong secret, a blocked package name or an endpoint gone mad looks like thousands of dead channels. So the last
 //! verdicts are watched: `SAMPLES` at most, none older than `SPAN`. It is a wave when half of many or nearly all of some
 //! are refusals; a fleet with one dead channel in ten never comes near. Whether WNS serves the app at all is then found out by
-//! a probe, and channels that it refuses again are believed to be dead. Times are monotonic, since any fixed origin.
+//! a probe, and channels that it refuses again are believed to be dead, unless it refuses all. Times are monotonic, since any fixed origin.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -30,6 +30,14 @@ pub struct Wave {
 pub struct WaveWatch {
     verdicts: VecDeque<(Duration, bool)>,
     refused: usize,
+}
+
+impl Wave {
+    /// Whether as many verdicts as are looked at were refusals, all of them.
+    #[must_use]
+    pub fn is_total(&self) -> bool {
+        self.samples == SAMPLES && self.refused == self.samples
+    }
 }
 
 impl WaveWatch {
@@ -118,6 +126,17 @@ mod tests {
                 samples: 200
             })
         );
+    }
+
+    #[test]
+    fn refusals_and_nothing_else_are_total_from_two_hundred_on() {
+        let mut watch = WaveWatch::default();
+        watch.note(Duration::ZERO, false);
+        let mut total = (1..=200).map(|n| {
+            let wave = watch.note(Duration::from_millis(n), true);
+            wave.is_some_and(|wave| wave.is_total())
+        });
+        assert_eq!(total.position(|total| total), Some(199));
     }
 
     #[test]

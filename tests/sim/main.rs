@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "nobody else uses a test")]
 
 mod away;
+mod hosts;
 mod sessions;
 mod store;
 mod waves;

@@ -15,7 +15,10 @@ use hyper::{Request, Response, Version, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use reveille::{
     adapters::wns::{HttpClients, HttpConfig, sender::WnsSender},
-    domain::wns::{channel_uri::HostPolicy, reply::Outcome},
+    domain::wns::{
+        channel_uri::HostPolicy,
+        reply::{Outcome, UnavailableKind},
+    },
     ports::wns::Wns,
 };
 use tokio::{net::TcpListener, sync::Barrier};
@@ -90,6 +93,82 @@ async fn serve(
             http.max_concurrent_streams(100);
             // Connections that lost the race to be the one are closed by the client.
             let _closed = http.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// Requests on a connection that breaks.
+const BROKEN: usize = 50;
+
+#[tokio::test]
+async fn of_the_streams_of_a_connection_that_breaks_one_is_repeated_at_once() {
+    // given a server whose first connection serves one request and breaks when fifty more have come
+    let trust = Trust::new(&["h2"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let repeated = Arc::new(AtomicUsize::new(0));
+    let server = tokio::spawn(serve_until_it_breaks(
+        listener,
+        trust.acceptor(),
+        repeated.clone(),
+    ));
+    let config = HttpConfig {
+        extra_ca: Some(trust.ca_pem.clone()),
+        request_timeout: Duration::from_secs(20),
+        ..HttpConfig::default()
+    };
+    let hosts = HostPolicy::new([format!("localhost:{port}")]).unwrap();
+    let sender = WnsSender::new(HttpClients::new(config).unwrap(), hosts).unwrap();
+    sender.send(notification(port), now()).await;
+
+    let sends = (0..BROKEN).map(|_| sender.send(notification(port), now()));
+    let answers = futures_util::future::join_all(sends).await;
+
+    let reset = Outcome::Unavailable {
+        kind: UnavailableKind::Reset,
+        retry_after: None,
+    };
+    let resets = answers.iter().filter(|answer| answer.outcome == reset);
+    assert_eq!(resets.count(), BROKEN - 1);
+    assert_eq!(repeated.load(Ordering::Relaxed), 1);
+    server.abort();
+}
+
+async fn serve_until_it_breaks(
+    listener: TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+    repeated: Arc<AtomicUsize>,
+) {
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let broken = Arc::new(tokio::sync::Notify::new());
+    for connection in 0.. {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (acceptor, arrived, broken) = (acceptor.clone(), arrived.clone(), broken.clone());
+        let (repeated, told) = (repeated.clone(), broken.clone());
+        tokio::spawn(async move {
+            let stream = acceptor.accept(stream).await.unwrap();
+            let service = service_fn(move |_: Request<Incoming>| {
+                let n = arrived.fetch_add(1, Ordering::Relaxed);
+                let first = connection == 0;
+                if first && n == BROKEN {
+                    told.notify_one();
+                } else if !first {
+                    repeated.fetch_add(1, Ordering::Relaxed);
+                }
+                async move {
+                    if first && n > 0 {
+                        std::future::pending::<()>().await;
+                    }
+                    let reply = Response::builder().header("X-WNS-Status", "received");
+                    Ok::<_, Infallible>(reply.body(Empty::<Bytes>::new()).unwrap())
+                }
+            });
+            let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let serving = http.serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                _ended = serving => {}
+                () = broken.notified(), if connection == 0 => {}
+            }
         });
     }
 }

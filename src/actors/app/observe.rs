@@ -19,9 +19,15 @@ const OUTAGE_AFTER: Duration = Duration::from_secs(30);
 const MARKED_BEFORE: SignedDuration = SignedDuration::from_secs(61);
 
 impl App {
-    /// Reports what came of a notification to `host`; `probe` if it was the probe of a hold. Returns whether refusals are
-    /// not to be believed now.
-    pub fn observe(&self, host: &str, outcome: &Outcome, probe: bool, now: Timestamp) -> bool {
+    /// Reports what came of a notification to `host`; `probe` if it was the probe of a hold, `again` if WNS had refused the
+    /// channel at the last attempt too. Returns whether refusals are not to be believed now.
+    pub fn observe(
+        &self,
+        host: &str,
+        outcome: &Outcome,
+        (probe, again): (bool, bool),
+        now: Timestamp,
+    ) -> bool {
         let mut watched = self.watched();
         self.feed_breaker(&mut watched, host, outcome);
         self.note_silence(&mut watched, outcome);
@@ -31,22 +37,31 @@ impl App {
         match outcome {
             Outcome::Accepted { .. } | Outcome::Dropped | Outcome::ChannelThrottled { .. } => {
                 watched.wave.note(self.origin.elapsed(), false);
+                watched.flood.note(self.origin.elapsed(), false);
                 if probe && watched.held() {
                     self.recover(&mut watched, now);
                 }
             }
-            // A verdict on the channel alone, once it is known that WNS serves the app.
+            // A verdict on the channel alone, once it is known that WNS serves the app, unless it refuses all that it had not refused
+            // before.
             Outcome::ChannelRefused { .. }
                 if !probe && !watched.seen.state.doubts_channels(now) =>
             {
                 watched.wave.note(self.origin.elapsed(), false);
+                if !again {
+                    let flood = watched.flood.note(self.origin.elapsed(), true);
+                    let all = flood.is_some_and(|wave| wave.is_total());
+                    self.call_wave(&mut watched, all, now);
+                }
             }
             Outcome::ChannelRefused { .. }
             | Outcome::OurFault { .. }
             | Outcome::Redirected { .. } => {
                 let wave = watched.wave.note(self.origin.elapsed(), true).is_some();
-                if probe || (wave && watched.seen.decided.believes_waves(now)) {
+                if probe {
                     self.hold(&mut watched, HoldReason::Wave, probe, now);
+                } else {
+                    self.call_wave(&mut watched, wave, now);
                 }
             }
             Outcome::AppThrottled { retry_after } => {
@@ -64,9 +79,17 @@ impl App {
         watched.doubted()
     }
 
+    /// Holds the app for a wave, unless somebody has just excused one.
+    fn call_wave(&self, watched: &mut Watched, wave: bool, now: Timestamp) {
+        if wave && watched.seen.state.believes_waves(now) {
+            self.hold(watched, HoldReason::Wave, false, now);
+        }
+    }
+
     /// Ends a hold, and remembers whose marks have to be taken back.
     fn recover(&self, watched: &mut Watched, now: Timestamp) {
         watched.wave.clear();
+        watched.flood.clear();
         let since = watched.seen.state.hold.as_ref().map(|hold| hold.since);
         watched.seen.healing = since.and_then(|at| at.checked_sub(MARKED_BEFORE).ok());
         self.change(watched, Change::ProbePassed, now);
@@ -75,6 +98,7 @@ impl App {
     /// Holds the app, or holds it longer if that is what a probe has shown.
     fn hold(&self, watched: &mut Watched, reason: HoldReason, probe: bool, now: Timestamp) {
         watched.wave.clear();
+        watched.flood.clear();
         let change = if probe && watched.held() {
             Change::ProbeFailed
         } else {
@@ -138,6 +162,15 @@ impl App {
         if avoids && !watched.seen.outage && watched.silent_since.is_some_and(long) {
             watched.seen.outage = true;
             self.publish(&watched);
+        }
+    }
+
+    /// Forgets what was seen of hosts, so that each is asked again.
+    pub fn forget_hosts(&self) {
+        for (host, breaker) in self.watched().breakers.drain() {
+            if breaker.is_open() {
+                self.telemetry.breaker_closed(&self.metrics, &host, 0);
+            }
         }
     }
 
@@ -235,10 +268,10 @@ mod tests {
     async fn hosts_that_failed_once_do_not_keep_a_breaker_from_one_that_is_down() {
         let app = app();
         for number in 0..3 * HOSTS_MAX {
-            app.observe(&format!("h{number}"), &SILENT, false, now());
+            app.observe(&format!("h{number}"), &SILENT, (false, false), now());
         }
         for _ in 0..8 {
-            app.observe("down", &SILENT, false, now());
+            app.observe("down", &SILENT, (false, false), now());
         }
         assert_eq!(app.hosts_avoided(), ["down"]);
         assert!(app.watched().breakers.len() <= HOSTS_MAX);
@@ -249,19 +282,19 @@ mod tests {
         let app = app();
         let fail = |host: &str| {
             for _ in 0..32 {
-                app.observe(host, &SILENT, false, now());
+                app.observe(host, &SILENT, (false, false), now());
             }
         };
         fail("a");
         assert_eq!((app.hosts_avoided().len(), app.outage()), (1, false));
         tokio::time::advance(OUTAGE_AFTER).await;
-        app.observe("b", &ACCEPTED, false, now());
+        app.observe("b", &ACCEPTED, (false, false), now());
         fail("a");
         assert!(!app.outage(), "the others answer");
         tokio::time::advance(OUTAGE_AFTER).await;
         fail("b");
         assert!(app.outage());
-        app.observe("c", &ACCEPTED, false, now());
+        app.observe("c", &ACCEPTED, (false, false), now());
         assert!(!app.outage());
     }
 
@@ -269,14 +302,14 @@ mod tests {
     async fn an_outage_is_told_while_the_only_host_is_avoided_and_nothing_is_tried() {
         let app = app();
         for _ in 0..32 {
-            app.observe("a", &SILENT, false, now());
+            app.observe("a", &SILENT, (false, false), now());
         }
         app.look_for_silence();
         assert!(!app.outage());
         tokio::time::advance(OUTAGE_AFTER).await;
         app.look_for_silence();
         assert!(app.outage());
-        app.observe("a", &ACCEPTED, false, now());
+        app.observe("a", &ACCEPTED, (false, false), now());
         app.look_for_silence();
         assert!(!app.outage());
     }
@@ -284,10 +317,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_host_that_is_well_again_is_forgotten() {
         let app = app();
-        app.observe("h", &SILENT, false, now());
+        app.observe("h", &SILENT, (false, false), now());
         for _ in 0..32 {
             assert_eq!(app.watched().breakers.len(), 1);
-            app.observe("h", &ACCEPTED, false, now());
+            app.observe("h", &ACCEPTED, (false, false), now());
         }
         assert_eq!(app.watched().breakers.len(), 0);
     }
@@ -295,10 +328,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_a_good_probe_refused_channels_are_no_wave_but_refused_requests_are() {
         let app = app();
-        let wave =
-            |outcome: &Outcome| (0..60).fold(false, |_, _| app.observe("h", outcome, false, now()));
+        let wave = |outcome: &Outcome| {
+            (0..60).fold(false, |_, _| {
+                app.observe("h", outcome, (false, false), now())
+            })
+        };
         assert!(wave(&GONE), "held");
-        app.observe("h", &ACCEPTED, true, now());
+        app.observe("h", &ACCEPTED, (true, false), now());
         app.healed(app.healing().unwrap());
 
         assert!(!wave(&GONE));
@@ -308,5 +344,33 @@ mod tests {
             description: None,
         };
         assert!(wave(&fault));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_good_probe_does_not_hide_that_all_channels_are_refused_anew() {
+        let app = app();
+        let refuse = |n: u32| (0..n).any(|_| app.observe("h", &GONE, (false, false), now()));
+        assert!(refuse(60), "held");
+        app.observe("h", &ACCEPTED, (true, false), now());
+        app.healed(app.healing().unwrap());
+
+        let mut again = (0..200).map(|_| app.observe("h", &GONE, (false, true), now()));
+        assert!(!again.any(|held| held), "refused before");
+        assert!(!refuse(199));
+        assert!(refuse(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_lets_a_wave_go_on_is_believed_that_all_those_channels_are_dead() {
+        for (reason, excused) in [(HoldReason::TokenRefused, false), (HoldReason::Wave, true)] {
+            let app = app();
+            app.note(Change::Held(reason), now());
+            let resumed_at = Some(now());
+            app.note(Change::Looked { resumed_at }, now());
+
+            let held = (0..400).any(|_| app.observe("h", &GONE, (false, false), now()));
+
+            assert_eq!(held, !excused, "{reason:?}");
+        }
     }
 }

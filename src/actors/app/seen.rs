@@ -33,6 +33,8 @@ pub(super) struct Watched {
     /// Changes that the store has not taken yet.
     pub(super) pending: Vec<(Change, Timestamp)>,
     pub(super) wave: WaveWatch,
+    /// First refusals of channels while they are believed: if WNS refuses all, they are not.
+    pub(super) flood: WaveWatch,
     pub(super) breakers: HashMap<Box<str>, Breaker>,
     /// Since when no host has answered; counted from the start of the broker.
     pub(super) silent_since: Option<Duration>,

@@ -87,7 +87,8 @@ pub(super) async fn fly(desk: Rc<Desk>, work: Work, flight: Flight, seat: Seat) 
         drop(seat);
     }
     let now = desk.broker.clock.now();
-    let wave = app.observe(&work.host.name, &sent.answer.outcome, flight.probe, now);
+    let met = (flight.probe, work.claim.was_refused());
+    let wave = app.observe(&work.host.name, &sent.answer.outcome, met, now);
     probe.0 = None;
     let attempt = Attempt {
         began_at: sent.began_at,

@@ -17,6 +17,9 @@ use tokio::time::Instant;
 const SLOW: Duration = Duration::from_secs(2);
 /// Part of the permits, in percent, that one host in good health may take.
 const HEALTHY_PERCENT: usize = 75;
+/// Shortest and longest time that a push to a slow host is put off.
+const PUT_OFF_MIN: Duration = Duration::from_secs(1);
+const PUT_OFF_MAX: Duration = Duration::from_secs(60);
 /// Hosts remembered; WNS has a few dozen.
 const HOSTS_MAX: usize = 1_024;
 
@@ -28,6 +31,8 @@ pub(super) struct Host {
     in_flight: Cell<usize>,
     heard: Cell<Instant>,
     slow: Cell<bool>,
+    /// Until when the pushes that were put off last are put off.
+    put_off: Cell<Instant>,
 }
 
 /// A request in flight to a host, until dropped.
@@ -66,6 +71,7 @@ impl Hosts {
             in_flight: Cell::new(0),
             heard: Cell::new(Instant::now()),
             slow: Cell::new(false),
+            put_off: Cell::new(Instant::now()),
         });
         known.insert(name.into(), host.clone());
         host
@@ -73,14 +79,22 @@ impl Hosts {
 
     /// Whether one more request may go to `host`.
     pub(super) fn has_room(&self, host: &Host) -> bool {
-        let in_flight = host.in_flight.get();
-        let silent = in_flight > 0 && host.heard.get().elapsed() >= SLOW;
-        let max = if silent || host.slow.get() {
+        let max = if host.is_slow() {
             self.slow_max
         } else {
             self.healthy_max
         };
-        in_flight < max
+        host.in_flight.get() < max
+    }
+
+    /// After how long a push to a slow host is worth another look: its part serves those that were put off before. Long enough
+    /// that they do not come and go all the time, and never so long that they miss its recovery.
+    pub(super) fn put_off(&self, host: &Host) -> Duration {
+        let now = Instant::now();
+        let part = u32::try_from(self.slow_max).unwrap_or(u32::MAX);
+        let turn = host.put_off.get().max(now + PUT_OFF_MIN) + SLOW / part;
+        host.put_off.set(turn.min(now + PUT_OFF_MAX));
+        host.put_off.get() - now
     }
 }
 
@@ -92,6 +106,12 @@ impl Host {
         }
         self.in_flight.set(self.in_flight.get() + 1);
         InFlight(self.clone())
+    }
+
+    /// Whether it is held to its part.
+    pub(super) fn is_slow(&self) -> bool {
+        let silent = self.in_flight.get() > 0 && self.heard.get().elapsed() >= SLOW;
+        silent || self.slow.get()
     }
 
     /// Notes an answer, or that there was none.
@@ -132,6 +152,18 @@ mod tests {
         assert_eq!(fill(&hosts, "a").len(), 75);
         hosts.get("a").heard(false, Duration::from_millis(1));
         assert_eq!(fill(&hosts, "a").len(), 25);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pushes_to_a_slow_host_are_put_off_for_as_long_as_it_takes_and_a_minute_at_most() {
+        let hosts = Hosts::new(16, 25);
+        let host = hosts.get("a");
+        let waits: Vec<u128> = (0..3).map(|_| hosts.put_off(&host).as_millis()).collect();
+        assert_eq!(waits, [1_500, 2_000, 2_500]);
+        let longest = (0..1_000).map(|_| hosts.put_off(&host)).max();
+        assert_eq!(longest, Some(PUT_OFF_MAX));
+        tokio::time::advance(PUT_OFF_MAX).await;
+        assert_eq!(hosts.put_off(&host).as_millis(), 1_500);
     }
 
     #[tokio::test(start_paused = true)]

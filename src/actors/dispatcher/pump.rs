@@ -18,6 +18,12 @@ use crate::{
 
 /// How many pushes of a kind are looked at for one whose host has room.
 const LOOKS_MAX: usize = 8;
+/// The kinds of pushes that wait.
+const KINDS: [Lane; 3] = [Lane::Urgent, Lane::Normal, Lane::Repush];
+/// Longest time that an urgent push to a slow host is put off.
+const URGENT_PUT_OFF_MAX: Duration = Duration::from_secs(5);
+/// When to look again whether hosts without room have become slow ones, if nothing ends before.
+const HOSTS_LOOK: Duration = Duration::from_millis(250);
 /// Least time between two turns that wait for the pace only; the pace lets a few start together.
 const NAP_MIN: Duration = Duration::from_millis(2);
 
@@ -61,16 +67,17 @@ fn try_one(desk: &Rc<Desk>, index: usize) -> Tried {
     }
     let mut waiting = desk.waiting.borrow_mut();
     let waiting = &mut waiting[index];
-    let Some((lane, wire)) = seat(desk, waiting) else {
-        return Tried::Stop(None);
+    let rooms = KINDS.map(|lane| find_host_with_room(desk, waiting, lane));
+    for (lane, _) in KINDS.iter().zip(rooms).filter(|(_, room)| !room) {
+        put_off_slow(desk, waiting, *lane, now);
+    }
+    let Some((lane, wire)) = seat(desk, waiting, rooms) else {
+        return Tried::Stop((!rooms.contains(&true)).then(|| Instant::now() + HOSTS_LOOK));
     };
     if let Some(work) = out_of_time(waiting, lane) {
         let due = work.claim.due;
         desk.hand_back(work.claim, due);
         return Tried::Done;
-    }
-    if !find_host_with_room(desk, waiting, lane) {
-        return Tried::Stop(None);
     }
     let pass = waiting
         .peek(lane)
@@ -129,11 +136,16 @@ fn take_off(
 
 /// The kind that is next and a permit for it: the last ones are for urgent pushes, and all while there are too many for this
 /// arbiter.
-fn seat(desk: &Desk, waiting: &Waiting<Work>) -> Option<(Lane, OwnedSemaphorePermit)> {
+fn seat(
+    desk: &Desk,
+    waiting: &Waiting<Work>,
+    rooms: [bool; 3],
+) -> Option<(Lane, OwnedSemaphorePermit)> {
     let settings = &desk.broker.settings;
     let reserved = settings.in_flight_max * settings.urgent_percent / 100;
     let urgent_only = desk.wire.available_permits() <= reserved || desk.crowded();
-    let lane = waiting.next(urgent_only)?;
+    let [urgent, first, repush] = rooms;
+    let lane = waiting.next([urgent, first && !urgent_only, repush && !urgent_only])?;
     let wire = desk.wire.clone().try_acquire_owned().ok()?;
     Some((lane, wire))
 }
@@ -145,25 +157,52 @@ fn out_of_time(waiting: &mut Waiting<Work>, lane: Lane) -> Option<Work> {
     late.then(|| waiting.pop(lane)).flatten()
 }
 
-/// Brings a push to the front whose host has room, if there is one among the first.
+/// Brings a push to the front whose host has room, or whose time is over, if there is one among the first. False only if there
+/// are some and none of them can go.
 fn find_host_with_room(desk: &Desk, waiting: &mut Waiting<Work>, lane: Lane) -> bool {
-    for _ in 0..LOOKS_MAX {
-        let Some(work) = waiting.peek(lane) else {
-            return false;
-        };
-        if desk.hosts.has_room(&work.host) {
+    let count = waiting.len_of(lane).min(LOOKS_MAX);
+    for _ in 0..count {
+        let goes = waiting.peek(lane).is_some_and(|work| {
+            desk.hosts.has_room(&work.host) || Instant::now() >= work.claim.start_by
+        });
+        if goes {
             return true;
         }
         waiting.rotate(lane);
     }
-    false
+    count == 0
+}
+
+/// Gives pushes to slow hosts back that are in the way of others: the first half of those that were looked at. The other half
+/// is there when the host has room.
+fn put_off_slow(desk: &Desk, waiting: &mut Waiting<Work>, lane: Lane, now: Timestamp) {
+    let count = waiting.len_of(lane).min(LOOKS_MAX).div_ceil(2);
+    for _ in 0..count {
+        let slow = waiting.peek(lane).is_some_and(|work| work.host.is_slow());
+        let work = slow.then(|| waiting.withdraw(lane)).flatten();
+        let Some(work) = work else {
+            return;
+        };
+        let wait = desk.hosts.put_off(&work.host);
+        let wait = match lane {
+            Lane::Urgent => wait.min(URGENT_PUT_OFF_MAX),
+            Lane::Normal | Lane::Bulk | Lane::Repush | Lane::Timer => wait,
+        };
+        give_back(desk, work, later_by(now, wait));
+    }
+}
+
+/// Gives a push back until `at`, but no later than the end of its first ask.
+fn give_back(desk: &Desk, work: Work, at: Timestamp) {
+    let at = at.min(work.claim.first_end());
+    desk.hand_back(work.claim, at);
 }
 
 fn give_back_until(desk: &Desk, work: Option<Work>, at: Timestamp) {
     if let Some(work) = work {
         // Spread, so that they do not all come back with the probe.
         let spread = SignedDuration::from_secs(5).mul_f64(rand::random());
-        desk.hand_back(work.claim, later(at, spread));
+        give_back(desk, work, later(at, spread));
     }
 }
 

@@ -33,22 +33,25 @@ impl<W> Waiting<W> {
         self.queue(lane).push_back(work);
     }
 
-    /// The kind that is next; `urgent_only` leaves the others.
-    pub(super) fn next(&self, urgent_only: bool) -> Option<Lane> {
+    /// The kind that is next among those that may go: urgent, first and repeated ones.
+    pub(super) fn next(&self, may: [bool; 3]) -> Option<Lane> {
         let tenth = self.picks % TENTH == TENTH - 1;
-        let rest = match (self.first.is_empty(), self.repush.is_empty()) {
-            (true, true) => None,
-            (true, false) => Some(Lane::Repush),
-            (false, false) if self.picks % (TENTH * TENTH) >= TENTH * (TENTH - 1) => {
+        let [urgent, first, repush] = may;
+        let urgent = urgent && !self.urgent.is_empty();
+        let first = first && !self.first.is_empty();
+        let repush = repush && !self.repush.is_empty();
+        let rest = match (first, repush) {
+            (false, false) => None,
+            (false, true) => Some(Lane::Repush),
+            (true, true) if self.picks % (TENTH * TENTH) >= TENTH * (TENTH - 1) => {
                 Some(Lane::Repush)
             }
-            (false, _) => Some(Lane::Normal),
+            (true, _) => Some(Lane::Normal),
         };
-        let rest = rest.filter(|_| !urgent_only);
-        match (self.urgent.is_empty(), rest) {
-            (true, rest) => rest,
-            (false, Some(rest)) if tenth => Some(rest),
-            (false, _) => Some(Lane::Urgent),
+        match (urgent, rest) {
+            (false, rest) => rest,
+            (true, Some(rest)) if tenth => Some(rest),
+            (true, _) => Some(Lane::Urgent),
         }
     }
 
@@ -69,6 +72,11 @@ impl<W> Waiting<W> {
     /// Takes the first push of a kind.
     pub(super) fn pop(&mut self, lane: Lane) -> Option<W> {
         self.picks = self.picks.wrapping_add(1);
+        self.queue(lane).pop_front()
+    }
+
+    /// Takes the first push of a kind away, which is no pick.
+    pub(super) fn withdraw(&mut self, lane: Lane) -> Option<W> {
         self.queue(lane).pop_front()
     }
 
@@ -93,6 +101,11 @@ impl<W> Waiting<W> {
         (self.urgent.len(), self.first.len(), self.repush.len())
     }
 
+    /// How many of a kind wait.
+    pub(super) fn len_of(&mut self, lane: Lane) -> usize {
+        self.queue(lane).len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len() == (0, 0, 0)
     }
@@ -113,7 +126,7 @@ mod tests {
     fn picks(waiting: &mut Waiting<u32>, n: usize) -> [usize; 3] {
         let mut counts = [0; 3];
         for _ in 0..n {
-            let lane = waiting.next(false).unwrap();
+            let lane = waiting.next([true; 3]).unwrap();
             waiting.pop(lane);
             counts[match lane {
                 Lane::Urgent => 0,
@@ -147,9 +160,23 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_that_may_not_go_leaves_its_turn_to_the_others() {
+        assert_eq!(
+            waiting(1, 1, 1).next([false, true, true]),
+            Some(Lane::Normal)
+        );
+        assert_eq!(
+            waiting(1, 1, 1).next([false, false, true]),
+            Some(Lane::Repush)
+        );
+        assert_eq!(waiting(1, 1, 1).next([false; 3]), None);
+    }
+
+    #[test]
     fn what_waits_alone_is_next() {
         assert_eq!(picks(&mut waiting(0, 0, 3), 3), [0, 0, 3]);
-        assert_eq!(waiting(0, 1, 1).next(true), None);
-        assert_eq!(waiting(1, 1, 1).next(true), Some(Lane::Urgent));
+        let urgent_only = [true, false, false];
+        assert_eq!(waiting(0, 1, 1).next(urgent_only), None);
+        assert_eq!(waiting(1, 1, 1).next(urgent_only), Some(Lane::Urgent));
     }
 }

@@ -14,10 +14,10 @@ use crate::{
         id::DeviceKey,
         item::Lease,
         queue::{Lane, Queue, place},
-        record::{DeviceRecord, codec},
+        record::{DeviceRecord, Push, codec},
         trace_context::TraceContext,
         transition::{Attempt, Step, Verdict, review},
-        wns::channel_uri::ChannelUri,
+        wns::{channel_uri::ChannelUri, reply::OutcomeKind},
     },
     ports::{
         queues::{Claimed, LEASE},
@@ -46,6 +46,20 @@ pub(super) struct Claim {
     pub(super) start_by: Instant,
     /// Bounds what one dispatcher has claimed, and counts it.
     pub(super) _held: Held,
+}
+
+impl Claim {
+    /// Whether WNS refused the channel at the last attempt.
+    pub(super) fn was_refused(&self) -> bool {
+        let last = self.record.last_attempt.as_ref();
+        last.is_some_and(|last| *last.outcome == *OutcomeKind::ChannelRefused.label())
+    }
+
+    /// When the push has to be looked at again whatever stands in its way: an ask of it ends then.
+    pub(super) fn first_end(&self) -> Timestamp {
+        let push = self.record.push.as_ref();
+        push.map_or(Timestamp::MAX, Push::earliest_deadline)
+    }
 }
 
 /// A place among what a dispatcher has claimed.

@@ -34,13 +34,14 @@ pub(super) fn push_failure(error: &legacy::Error, proxied: bool) -> TransportFai
     failure(error, &said, proxied)
 }
 
-/// Whether a connection broke that had served before; one stream of HTTP/2 that was reset is no broken connection.
+/// Whether a connection broke that had served before, told to one of its requests; one stream of HTTP/2 that was reset is no
+/// broken connection.
 pub(super) fn is_stale(error: &legacy::Error) -> bool {
     let stream = |cause: &(dyn Error + 'static)| {
         let h2 = cause.downcast_ref::<h2::Error>();
         h2.is_some_and(|h2| h2.is_reset() && h2.reason() != Some(h2::Reason::REFUSED_STREAM))
     };
-    Served::before(error.connect_info()) && !causes(error).any(stream)
+    !causes(error).any(stream) && Served::let_off(error.connect_info())
 }
 
 fn failure(error: &(dyn Error + 'static), said: &Said, proxied: bool) -> TransportFailure {

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
 };
@@ -15,26 +15,40 @@ use http::Extensions;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 
+/// No answer has come yet.
+const NEW: u8 = 0;
+/// An answer has come.
+const SERVED: u8 = 1;
+/// It broke after that, and a request that was on it has been let off to be repeated.
+const LET_OFF: u8 = 2;
+
 /// Whether an answer has come over a connection; travels with each answer and each error.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Served(Arc<AtomicBool>);
+pub(super) struct Served(Arc<AtomicU8>);
 
 impl Served {
     /// Notes in an answer's connection that it came.
     pub(super) fn note(extensions: &Extensions) {
         if let Some(served) = extensions.get::<Self>() {
-            served.0.store(true, Ordering::Relaxed);
+            let _known = served.set(NEW, SERVED);
         }
     }
 
-    /// Whether the connection of an error had served before.
-    pub(super) fn before(connected: Option<&Connected>) -> bool {
+    /// Whether the connection of an error had served before. Only one request of a connection hears so: over HTTP/2 a hundred may
+    /// break together, and what is repeated at once has no leave of the pace.
+    pub(super) fn let_off(connected: Option<&Connected>) -> bool {
         let mut extensions = Extensions::new();
         if let Some(connected) = connected {
             connected.get_extras(&mut extensions);
         }
         let served = extensions.get::<Self>();
-        served.is_some_and(|served| served.0.load(Ordering::Relaxed))
+        served.is_some_and(|served| served.set(SERVED, LET_OFF))
+    }
+
+    /// Goes from one state to another; false if it was in none of these.
+    fn set(&self, from: u8, to: u8) -> bool {
+        let order = Ordering::Relaxed;
+        self.0.compare_exchange(from, to, order, order).is_ok()
     }
 }
 

@@ -145,38 +145,38 @@ fn a_pause_by_hand_wins() {
 }
 
 #[test]
-fn whoever_lets_an_app_go_on_ends_what_began_before_and_no_wave_is_called_for_an_hour() {
+fn whoever_lets_an_app_go_on_ends_what_began_before() {
     let mut state = AppState::default();
     apply(&mut state, 0, throttle(900));
     apply(&mut state, 1, Change::Held(HoldReason::DomainBlocked));
+    let resumed_at = Some(at(2));
     let decided = Decided {
-        resumed_at: Some(at(2)),
+        resumed_at,
         ..Decided::default()
     };
     assert_eq!(state.gate(&decided, at(2)), Gate::Open);
     assert_eq!(state.hold(&decided), None);
-    assert_eq!(
-        (
-            decided.believes_waves(at(3_601)),
-            decided.believes_waves(at(3_602))
-        ),
-        (false, true)
-    );
 
-    assert_eq!(
-        apply(
-            &mut state,
-            3,
-            Change::Looked {
-                resumed_at: Some(at(2))
-            }
-        ),
-        None
-    );
+    assert_eq!(apply(&mut state, 3, Change::Looked { resumed_at }), None);
 
     assert_eq!((state.throttle.clone(), state.hold.clone()), (None, None));
+    assert!(state.believes_waves(at(3)), "it was none");
     apply(&mut state, 4, throttle(900));
     assert_eq!(state.gate(&decided, at(4)), Gate::Shut(Some(at(904))));
+}
+
+#[test]
+fn whoever_lets_a_wave_go_on_hears_of_none_for_an_hour() {
+    let mut state = AppState::default();
+    apply(&mut state, 0, Change::Held(HoldReason::Wave));
+    let resumed_at = Some(at(2));
+    apply(&mut state, 3, Change::Looked { resumed_at });
+
+    assert_eq!(
+        [3_601, 3_602].map(|then| state.believes_waves(at(then))),
+        [false, true]
+    );
+    assert!(state.believes_waves(at(-3_600)), "the clock was set back");
 }
 
 #[test]
