@@ -95,9 +95,14 @@ pub(super) async fn once(
 }
 
 fn name_of(request: &ServiceRequest) -> Result<Option<RequestName>, Problem> {
-    let Some(value) = request.headers().get(HEADER) else {
+    let mut values = request.headers().get_all(HEADER);
+    let Some(value) = values.next() else {
         return Ok(None);
     };
+    if values.next().is_some() {
+        let detail = "Idempotency-Key is there more than once; keep one";
+        return Err(Problem::new(Kind::Malformed, detail));
+    }
     let key = value.to_str().unwrap_or_default();
     if key.is_empty() || key.len() > KEY_BYTES_MAX {
         let detail = format!("Idempotency-Key is 1 to {KEY_BYTES_MAX} printable ASCII characters");

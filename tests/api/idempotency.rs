@@ -42,6 +42,17 @@ async fn a_repeat_gets_the_first_answer_and_nothing_is_done_twice() {
 }
 
 #[actix_web::test]
+async fn two_keys_are_refused_as_none_of_them_is_meant_more() {
+    let broker = Broker::start().await;
+    let request = broker
+        .request(Method::POST, PUSHES)
+        .header("idempotency-key", "k1")
+        .header("idempotency-key", "k2");
+    let answer = Answer::of(request.json(&json!({ "devices": ["d1"] }))).await;
+    assert_eq!((answer.status, answer.problem()), (400, "malformed"));
+}
+
+#[actix_web::test]
 async fn a_key_that_was_used_with_another_body_or_query_is_refused() {
     let broker = Broker::start().await;
     broker.register(&["d1"]).await;

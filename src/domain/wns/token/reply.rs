@@ -177,7 +177,9 @@ fn life(expires_in: &Value) -> Duration {
 
 /// A refusal in OAuth's form. The codes that mean an outage are none, nor is what a gateway says in words of its own.
 fn refused(status: u16, body: &[u8]) -> Option<TokenFailure> {
-    let refused: Refused = json(body)?;
+    // The description may be in any language and, from some gateways, in any encoding.
+    let body = String::from_utf8_lossy(body);
+    let refused: Refused = json(body.as_bytes())?;
     let error = refused.error.as_str();
     let is_code = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let passes = matches!(error, "" | "server_error" | "temporarily_unavailable");

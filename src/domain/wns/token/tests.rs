@@ -241,6 +241,16 @@ fn a_credential_refused_by_entra_names_its_cure() {
 }
 
 #[test]
+fn a_refusal_in_a_strange_encoding_is_one() {
+    let body = b"{\"error\":\"invalid_client\",\"error_description\":\"ung\xfcltig\"}";
+    let failure = parse_reply(400, None, body, now()).unwrap_err();
+    assert!(
+        matches!(failure, TokenFailure::Credential { .. }),
+        "{failure}"
+    );
+}
+
+#[test]
 fn an_outage_is_never_a_refused_credential() {
     let refusal = r#"{"error":"invalid_client"}"#;
     for status in [0, 100, 301, 302, 408, 429, 500, 502, 503, 504, 600, 999] {
