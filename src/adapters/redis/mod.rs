@@ -25,6 +25,7 @@ mod pages;
 mod probe;
 mod queues;
 mod reading;
+mod reckoning;
 mod records;
 mod replicas;
 mod script;
@@ -161,7 +162,7 @@ impl RedisStore {
         let core = Arc::new(Core {
             client,
             store_id,
-            hints: Hints::new(shards),
+            hints: Hints::new(shards, gates),
             wakes: broadcast::Sender::new(WAKES_MAX),
             appended: watch::Sender::new(0),
             changed: watch::Sender::new(0),
