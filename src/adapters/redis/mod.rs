@@ -4,6 +4,7 @@
 //! one shard, atomic, with all its keys declared. What spans shards is summed or merged by the reader. Redis's clock judges
 //! leases and what is due. `docs/redis.md` has the table of keys.
 
+mod answers;
 mod batch;
 mod claim;
 mod client;
