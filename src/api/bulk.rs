@@ -104,6 +104,8 @@ pub(super) struct Run<'w, W: Work> {
     sum: W::Sum,
     refused: u64,
     errors: Errors,
+    /// The first failure of the store; no more batches begin then.
+    failed: Option<StoreError>,
 }
 
 /// Works through a streamed body.
@@ -117,13 +119,11 @@ pub(super) async fn stream<W: Work>(
 ) -> Result<Report<W::Sum>, (Problem, W::Sum)> {
     let mut run = Run::new(work, Naming::Line);
     let mut splitter = LineSplitter::new(line_bytes_max);
-    loop {
+    while run.failed.is_none() {
         let piece = tokio::select! {
             piece = pieces.next(), if run.has_room() => piece,
             Some(done) = run.running.next(), if !run.running.is_empty() => {
-                if let Err(error) = run.end(done) {
-                    return Err((error.into(), run.sum));
-                }
+                run.end(done);
                 continue;
             }
         };
@@ -151,48 +151,43 @@ impl<'w, W: Work> Run<'w, W> {
             sum: W::Sum::default(),
             refused: 0,
             errors: Errors::new(naming),
+            failed: None,
         }
     }
 
     /// Takes an entry that is proven. Waits while there is no room.
-    pub(super) async fn add(
-        &mut self,
-        number: u64,
-        device: DeviceId,
-        job: W::Job,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn add(&mut self, number: u64, device: DeviceId, job: W::Job) {
         self.push(number, device, job);
         self.start_full();
         while !self.has_room() {
             let Some(done) = self.running.next().await else {
                 break;
             };
-            self.end(done)?;
+            self.end(done);
         }
-        Ok(())
     }
 
     /// Does what is left and adds it all up.
     pub(super) async fn finish(mut self) -> Result<Report<W::Sum>, (Problem, W::Sum)> {
-        if let Err(error) = self.finish_lanes().await {
-            return Err((error.into(), self.sum));
+        self.finish_lanes().await;
+        match self.failed {
+            Some(error) => Err((error.into(), self.sum)),
+            None => Ok(Report {
+                sum: self.sum,
+                refused: self.refused,
+                errors: self.errors.into_list(),
+            }),
         }
-        Ok(Report {
-            sum: self.sum,
-            refused: self.refused,
-            errors: self.errors.into_list(),
-        })
     }
 
     /// Commits what came before the stream broke.
     async fn break_off(mut self, problem: Problem) -> (Problem, W::Sum) {
-        match self.finish_lanes().await {
-            Ok(()) => (problem, self.sum),
-            Err(error) => (error.into(), self.sum),
-        }
+        self.finish_lanes().await;
+        (self.failed.map_or(problem, Problem::from), self.sum)
     }
 
-    async fn finish_lanes(&mut self) -> Result<(), StoreError> {
+    /// Ends when nothing is on its way any more, so that all that is durable has been counted.
+    async fn finish_lanes(&mut self) {
         self.join_small();
         loop {
             for lane in 0..LANES {
@@ -201,9 +196,9 @@ impl<'w, W: Work> Run<'w, W> {
                 }
             }
             let Some(done) = self.running.next().await else {
-                return Ok(());
+                return;
             };
-            self.end(done)?;
+            self.end(done);
         }
     }
 
@@ -263,7 +258,11 @@ impl<'w, W: Work> Run<'w, W> {
         }
     }
 
+    /// Begins a batch of a lane, unless one has failed: what is left is not worth trying then.
     fn start(&mut self, at: usize) {
+        if self.failed.is_some() {
+            return;
+        }
         let lane = &mut self.lanes[at];
         lane.busy = true;
         let more = lane.waiting.split_off(lane.waiting.len().min(BATCH));
@@ -286,16 +285,22 @@ impl<'w, W: Work> Run<'w, W> {
         self.running.push(done.boxed_local());
     }
 
-    fn end(&mut self, done: Done<W::Answer>) -> Result<(), StoreError> {
+    fn end(&mut self, done: Done<W::Answer>) {
         self.lanes[done.lane].busy = false;
-        for ((number, device), answer) in done.entries.into_iter().zip(done.answers?) {
-            if let Some(detail) = W::count(&mut self.sum, answer) {
-                self.errors.note(number, Some(device.as_str()), &detail);
+        match done.answers {
+            Ok(answers) => {
+                for ((number, device), answer) in done.entries.into_iter().zip(answers) {
+                    if let Some(detail) = W::count(&mut self.sum, answer) {
+                        self.errors.note(number, Some(device.as_str()), &detail);
+                    }
+                }
+            }
+            Err(error) => {
+                self.failed.get_or_insert(error);
             }
         }
         if self.lanes[done.lane].waiting.len() >= BATCH {
             self.start(done.lane);
         }
-        Ok(())
     }
 }

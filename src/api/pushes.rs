@@ -140,7 +140,7 @@ async fn whole(
     };
     let mut run = Run::new(&work, Naming::Pointer("/devices"));
     for (i, device) in devices.into_iter().enumerate() {
-        run.add(i as u64, device, work.trace.take()).await?;
+        run.add(i as u64, device, work.trace.take()).await;
     }
     run.finish().await.map_err(failed)
 }

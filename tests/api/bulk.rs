@@ -221,6 +221,36 @@ async fn a_full_store_refuses_new_work_and_still_lets_old_work_end() {
 }
 
 #[actix_web::test]
+async fn what_is_on_its_way_beside_a_refusal_is_told_as_done() {
+    for (streamed, count) in [(true, 3_000), (false, 1_000)] {
+        let broker = Broker::start().await;
+        let names: Vec<String> = std::iter::once("late".to_owned())
+            .chain((1..count).map(|n| format!("d{n}")))
+            .collect();
+        broker.store.fall_into(Trouble::FullForOne);
+        let path = "/v1/tenants/contoso/pushes?register_unknown=true";
+        let answer = match streamed {
+            true => {
+                let lines = names
+                    .iter()
+                    .map(|name| format!("{{\"device\":\"{name}\"}}\n"));
+                broker.post_lines(path, lines.collect::<String>()).await
+            }
+            false => broker.post(path, &json!({ "devices": names })).await,
+        };
+        assert_eq!((answer.status, answer.problem()), (507, "store-full"));
+        broker.store.fall_into(Trouble::None);
+        let tenant = broker.get("/v1/tenants/contoso").await;
+        let opened = tenant.body["pushes"]["normal"].as_u64().unwrap();
+        assert!(opened > 0, "{tenant:?}");
+        assert_eq!(
+            answer.body["done"],
+            json!({ "opened": opened, "merged": 0 })
+        );
+    }
+}
+
+#[actix_web::test]
 async fn a_store_that_is_away_answers_503_with_its_own_word_on_when_to_come_back() {
     let broker = Broker::start().await;
     broker.register(&["d1"]).await;

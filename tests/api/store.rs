@@ -39,6 +39,8 @@ use tokio::sync::{RwLock, broadcast, watch};
 pub(crate) enum Trouble {
     None,
     Full,
+    /// It is full for the device `late`, and keeps all others waiting until it has said so.
+    FullForOne,
     Away,
     /// It answers questions, and nothing else.
     ReadOnly,
@@ -50,6 +52,8 @@ pub(crate) struct TestStore {
     trouble: Mutex<Trouble>,
     /// Calls that were made so far.
     calls: AtomicU64,
+    /// Whether it has said that it is full for one.
+    refused: watch::Sender<bool>,
     /// Commits wait here while a test holds them back.
     pub(crate) gate: RwLock<()>,
     _folder: tempfile::TempDir,
@@ -66,6 +70,7 @@ impl TestStore {
             inner: EmbeddedStore::open(options).unwrap(),
             trouble: Mutex::new(Trouble::None),
             calls: AtomicU64::new(0),
+            refused: watch::Sender::new(false),
             gate: RwLock::default(),
             _folder: folder,
         }
@@ -106,10 +111,20 @@ impl Records for TestStore {
         fence: Option<&Fence>,
     ) -> Result<Vec<Committed>, StoreError> {
         let _open = self.gate.read().await;
-        if urgency == Urgency::Open && *self.trouble.lock().unwrap() == Trouble::Full {
-            return Err(StoreError::Full {
-                detail: "no bytes left".to_owned(),
-            });
+        let full = StoreError::Full {
+            detail: "no bytes left".to_owned(),
+        };
+        let trouble = *self.trouble.lock().unwrap();
+        if urgency == Urgency::Open && trouble == Trouble::Full {
+            return Err(full);
+        }
+        if trouble == Trouble::FullForOne {
+            if items.iter().any(|item| item.key.device.as_str() == "late") {
+                self.refused.send_replace(true);
+                return Err(full);
+            }
+            let mut refused = self.refused.subscribe();
+            refused.wait_for(|refused| *refused).await.unwrap();
         }
         self.well()?.commit(items, urgency, fence).await
     }

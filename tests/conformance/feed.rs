@@ -7,6 +7,7 @@ use reveille::{
     domain::{
         event::{Event, EventKind},
         id::TenantId,
+        queue::Lane,
     },
     ports::{
         Store,
@@ -56,6 +57,30 @@ async fn say(store: &Arc<dyn Store>, name: &str, first: u64, count: u64) {
         };
         apply(store, vec![item.saying(event(&key, n))]).await;
     }
+}
+
+/// More than one command of Redis takes, both of what is applied whole and of what is judged item by item.
+pub(crate) async fn a_commit_may_bring_thousands_of_events(b: &mut dyn Backend) {
+    let (store, key, queue) = (b.store(), key("a"), direct(Lane::Urgent));
+    let now = b.now().await;
+    for (mut item, last) in [
+        (create(&key, 1).to(&queue, now), 9_000),
+        (
+            keep(&key, 1).from(&queue).to(&direct(Lane::Bulk), now),
+            18_000,
+        ),
+    ] {
+        item.events = (last - 9_000..last).map(|n| event(&key, n)).collect();
+
+        apply(&store, vec![item]).await;
+
+        let (told, _) = read_on(&store, &contoso(), After::Oldest, 1_024).await;
+        let told = numbers(&told);
+        assert!(told.len() >= b.feed_events_max().min(9_000));
+        let kept = u64::try_from(told.len()).unwrap();
+        assert_eq!(told, (last - kept..last).collect::<Vec<_>>());
+    }
+    assert_eq!(claim_one(&store, &direct(Lane::Bulk)).await.key, key);
 }
 
 pub(crate) async fn events_of_a_device_come_in_order(b: &mut dyn Backend) {

@@ -160,6 +160,7 @@ macro_rules! suite {
                 counters_survive_a_crash
             );
             cases!($backend, feed:
+                a_commit_may_bring_thousands_of_events
                 events_of_a_device_come_in_order
                 an_event_is_kept_as_its_json
                 reading_goes_on_after_any_event

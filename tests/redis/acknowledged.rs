@@ -1,6 +1,6 @@
 //! With replicas to be waited for, nothing is acknowledged that they do not have, not even what an earlier call has done.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reveille::{
     domain::{
@@ -8,7 +8,10 @@ use reveille::{
         id::DeviceId,
         transition::Cancel,
     },
-    ports::error::StoreError,
+    ports::{
+        error::StoreError,
+        records::{Committed, Urgency},
+    },
     service::{
         devices::forget,
         pushes::{self, Wish},
@@ -57,4 +60,75 @@ async fn a_repetition_that_finds_the_work_done_waits_for_replicas_too() {
         forgotten.is_ok_and(|known| known == [false])
     })
     .await;
+}
+
+#[tokio::test]
+async fn while_a_replica_is_missing_one_call_waits_for_it_and_the_others_fail_at_once() {
+    let server = RedisServer::start(&["--repl-diskless-sync-delay", "0"]);
+    let mut options = single(&server);
+    options.min_replicas_to_ack = 1;
+    options.timeout = Duration::from_secs(6);
+    let store = open(options).await;
+
+    // when twelve commits come one after the other, of which each could wait for three seconds
+    let began = Instant::now();
+    for n in 0..12 {
+        let items = vec![create(&key(&format!("d{n}")), 1)];
+        let refused = store.commit(items, Urgency::Open, None).await;
+        let unavailable = matches!(refused, Err(StoreError::Unavailable { .. }));
+        assert!(unavailable, "{refused:?}");
+    }
+    let passed = began.elapsed();
+    assert!(passed < Duration::from_secs(18), "{passed:?}");
+
+    // then the next is acknowledged when a replica has come
+    let port = server.port.to_string();
+    let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]);
+    eventually("an answer", async || {
+        let items = vec![create(&key("d0"), 1)];
+        store.commit(items, Urgency::Open, None).await.is_ok()
+    })
+    .await;
+    assert_eq!(
+        commit(&store, vec![create(&key("e"), 1)]).await,
+        [Committed::Done]
+    );
+    let found: bool = replica.ask(&["EXISTS", &devices_of(&server, "e")]);
+    assert!(found);
+}
+
+#[tokio::test]
+async fn a_call_that_changed_nothing_is_not_waited_for_twice() {
+    let server = RedisServer::start(&["--repl-diskless-sync-delay", "0"]);
+    let port = server.port.to_string();
+    let _replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]);
+    let mut options = single(&server);
+    options.min_replicas_to_ack = 1;
+    let store = open(options).await;
+    eventually("an answer", async || {
+        let items = vec![create(&key("d"), 1)];
+        store.commit(items, Urgency::Open, None).await.is_ok()
+    })
+    .await;
+    let waits = || -> u64 {
+        let told: String = server.ask(&["INFO", "commandstats"]);
+        let line = told
+            .lines()
+            .find_map(|l| l.strip_prefix("cmdstat_wait:calls="));
+        line.unwrap().split(',').next().unwrap().parse().unwrap()
+    };
+    let before = waits();
+    // when a commit finds another record than it expects
+    let items = vec![create(&key("d"), 2)];
+    let conflict = store.commit(items, Urgency::Open, None).await.unwrap();
+    // then the replicas are asked once whether they have that record
+    assert_eq!(conflict, [Committed::Conflict(Some(stored(1)))]);
+    assert_eq!(waits() - before, 1);
+}
+
+/// The key under which a device of contoso is kept.
+fn devices_of(server: &RedisServer, device: &str) -> String {
+    let keys: Vec<String> = server.ask(&["KEYS", "rv:*:dev:contoso"]);
+    let holds = |key: &&String| server.ask::<bool>(&["HEXISTS", key, device]);
+    keys.iter().find(holds).unwrap().clone()
 }

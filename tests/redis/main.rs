@@ -22,6 +22,7 @@ mod frozen;
 mod histories;
 mod inbox;
 mod opening;
+mod partial;
 mod readiness;
 mod rig;
 mod sentinel;

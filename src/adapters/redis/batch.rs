@@ -10,13 +10,14 @@ use tokio::sync::oneshot;
 
 use super::{
     Core,
+    answers::{Answers, Place, Settled},
     errors::{damaged, unavailable},
     firsts::Firsts,
     gather::{BATCH, Job},
     queues::queue_of,
     reading::stored_value,
     tables::commit_call,
-    whole::{is_plain, read_whole, whole_call},
+    whole::{applied_any, is_plain, read_whole, whole_call},
     writes::Kind,
 };
 use crate::{
@@ -38,13 +39,12 @@ pub(super) struct CommitJob {
     pub(super) items: Vec<Item>,
     pub(super) urgency: Urgency,
     pub(super) fence: Option<Fence>,
-    pub(super) reply: oneshot::Sender<Result<Vec<Committed>, StoreError>>,
+    pub(super) reply: oneshot::Sender<Settled>,
 }
 
 /// An item, where its answer belongs, its shard, and where the device was found to wait.
 pub(super) struct Entry {
-    job: usize,
-    at: usize,
+    place: Place,
     shard: usize,
     pub(super) item: Item,
     pub(super) waits_in: Option<Queue>,
@@ -62,36 +62,13 @@ impl Job for CommitJob {
     }
 
     async fn flush(core: Arc<Core>, mut jobs: Vec<Self>) {
-        let mut results: Vec<Result<Vec<Committed>, StoreError>> = jobs
-            .iter()
-            .map(|job| Ok(vec![Committed::Listed; job.items.len()]))
-            .collect();
-        let runs = batches(&core, &mut jobs).into_iter().map(async |batch| {
-            let concerned: Vec<usize> = batch.entries.iter().map(|entry| entry.job).collect();
-            (concerned, run_batch(&core, batch).await)
-        });
-        let mut runs = stream::iter(runs).buffer_unordered(CALLS_MAX);
-        while let Some((concerned, run)) = runs.next().await {
-            match run {
-                Ok(answers) => {
-                    for (job, at, answer) in answers {
-                        if let Ok(answers) = &mut results[job] {
-                            answers[at] = answer;
-                        }
-                    }
-                }
-                Err(error) => {
-                    for job in concerned {
-                        results[job] = Err(error.clone());
-                    }
-                }
-            }
-        }
-        drop(runs);
-        for (job, result) in jobs.into_iter().zip(results) {
-            // The caller may have gone; what was applied stays applied.
-            let _gone = job.reply.send(result);
-        }
+        let sizes: Vec<usize> = jobs.iter().map(Self::weight).collect();
+        let batches = batches(&core, &mut jobs);
+        let replies = jobs.into_iter().map(|job| job.reply);
+        let answers = Answers::new(sizes.into_iter().zip(replies));
+        stream::iter(batches)
+            .for_each_concurrent(CALLS_MAX, |batch| run_batch(&core, batch, &answers))
+            .await;
     }
 }
 
@@ -131,8 +108,7 @@ fn alike(core: &Core, jobs: &mut [CommitJob]) -> Vec<Batch> {
             }
             devices.insert(item.key.clone());
             let entry = Entry {
-                job: number,
-                at,
+                place: (number, at),
                 shard: core.keys().shard_of(&item.key),
                 item,
                 waits_in: None,
@@ -145,56 +121,73 @@ fn alike(core: &Core, jobs: &mut [CommitJob]) -> Vec<Batch> {
     batches
 }
 
-/// The job and the place in it, and what became of the item.
-type Answer = (usize, usize, Committed);
-
-async fn run_batch(core: &Core, batch: Batch) -> Result<Vec<Answer>, StoreError> {
+async fn run_batch(core: &Core, batch: Batch, answers: &Answers) {
     let Batch {
         urgency,
         fence,
         entries,
     } = batch;
-    let mut answers = Vec::with_capacity(entries.len());
-    let mut entries = apply_whole(core, entries, urgency, fence.as_ref(), &mut answers).await?;
+    let fence = fence.as_ref();
+    let mut entries = apply_whole(core, entries, urgency, fence, answers).await;
     for _search in 0..SEARCHES_MAX {
         if entries.is_empty() {
-            return Ok(answers);
+            return;
         }
-        let sections = by_shard(&entries);
-        let shards: Vec<usize> = sections.iter().map(|(shard, _)| *shard).collect();
-        let (call, queues) = commit_call(core, &sections, urgency, fence.as_ref());
-        let answer = core.client.run_durably(shards[0], call).await;
-        core.writes.note(Kind::Commits, &answer);
-        let parts = answer.and_then(read_answer);
-        let parts = parts.map_err(|error| after(&answers, error))?;
-        let mut told = Vec::with_capacity(entries.len());
-        for ((part, shard), queues) in parts.into_iter().zip(shards).zip(queues) {
-            part.firsts.note(core, shard, &queues);
-            told.extend(part.told()?);
+        match apply_each(core, &entries, urgency, fence).await {
+            Ok(told) => entries = settle_told(entries, told, answers),
+            Err(error) => return settle_all(&entries, &Err(error), answers),
         }
-        let mut misplaced = Vec::new();
-        for (mut entry, told) in entries.into_iter().zip(told) {
-            match told {
-                Told::Committed(committed) => answers.push((entry.job, entry.at, committed)),
-                Told::WaitsIn(queue) => {
-                    entry.waits_in = Some(queue);
-                    misplaced.push(entry);
-                }
-            }
-        }
-        entries = misplaced;
     }
-    match entries.is_empty() {
-        true => Ok(answers),
-        false => Err(unavailable("a device moves from queue to queue")),
-    }
+    let error = Err(unavailable("a device moves from queue to queue"));
+    settle_all(&entries, &error, answers);
 }
 
-/// An error that comes when some items have been applied already: only one kind may.
-fn after(answers: &[Answer], error: StoreError) -> StoreError {
-    match answers.is_empty() {
-        true => error,
-        false => unavailable(format!("some items may have been applied; {error}")),
+fn settle_all<'a>(
+    entries: impl IntoIterator<Item = &'a Entry>,
+    result: &Result<Committed, StoreError>,
+    answers: &Answers,
+) {
+    let entries = entries.into_iter();
+    answers.settle(entries.map(|entry| (entry.place, result.clone())));
+}
+
+/// Notes what became of entries; returns those that wait elsewhere.
+fn settle_told(entries: Vec<Entry>, told: Vec<Told>, answers: &Answers) -> Vec<Entry> {
+    let mut misplaced = Vec::new();
+    let mut settled = Vec::with_capacity(entries.len());
+    for (mut entry, told) in entries.into_iter().zip(told) {
+        match told {
+            Told::Committed(committed) => settled.push((entry.place, Ok(committed))),
+            Told::WaitsIn(queue) => {
+                entry.waits_in = Some(queue);
+                misplaced.push(entry);
+            }
+        }
+    }
+    answers.settle(settled);
+    misplaced
+}
+
+/// Applies entries, each whole or not at all; returns what is said of each.
+async fn apply_each(
+    core: &Core,
+    entries: &[Entry],
+    urgency: Urgency,
+    fence: Option<&Fence>,
+) -> Result<Vec<Told>, StoreError> {
+    let sections = by_shard(entries);
+    let (call, queues) = commit_call(core, &sections, urgency, fence);
+    let answer = core.client.run_durably(sections[0].0, call).await;
+    core.writes.note(Kind::Commits, &answer);
+    let parts = read_answer(answer?)?;
+    let mut told = Vec::with_capacity(entries.len());
+    for ((part, (shard, _)), queues) in parts.into_iter().zip(&sections).zip(queues) {
+        part.firsts.note(core, *shard, &queues);
+        told.extend(part.told()?);
+    }
+    match told.len() == entries.len() {
+        true => Ok(told),
+        false => Err(strange()),
     }
 }
 
@@ -212,16 +205,43 @@ async fn apply_whole(
     entries: Vec<Entry>,
     urgency: Urgency,
     fence: Option<&Fence>,
-    answers: &mut Vec<Answer>,
-) -> Result<Vec<Entry>, StoreError> {
+    answers: &Answers,
+) -> Vec<Entry> {
     let (plain, mut left): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_plain);
-    let sections = by_shard(&plain);
-    let Some(first) = sections.first() else {
-        return Ok(left);
-    };
+    if plain.is_empty() {
+        return left;
+    }
+    match try_whole(core, &plain, urgency, fence).await {
+        Ok(applied) => {
+            let (done, rest) = partition(plain, applied);
+            settle_all(&done, &Ok(Committed::Done), answers);
+            left.extend(rest);
+            left.sort_by_key(|entry| entry.shard);
+            left
+        }
+        // What has not been asked about would fare no better.
+        Err(error) => {
+            settle_all(plain.iter().chain(&left), &Err(error), answers);
+            Vec::new()
+        }
+    }
+}
+
+/// Tries to apply the part of each shard whole; returns which entries were applied.
+async fn try_whole(
+    core: &Core,
+    plain: &[Entry],
+    urgency: Urgency,
+    fence: Option<&Fence>,
+) -> Result<Vec<bool>, StoreError> {
+    let sections = by_shard(plain);
     let (call, queues) = whole_call(core, &sections, urgency, fence);
-    let answer = core.client.run_durably(first.0, call).await;
-    core.writes.note(Kind::Commits, &answer);
+    let place = sections[0].0;
+    // What was left alone is committed by another call, which waits for the replicas.
+    let answer = core.client.run_durably_if(place, call, applied_any).await;
+    if answer.as_ref().map_or(true, applied_any) {
+        core.writes.note(Kind::Commits, &answer);
+    }
     let parts = read_whole(answer?, sections.len())?;
     let mut applied = Vec::with_capacity(plain.len());
     for (((shard, part), queues), firsts) in sections.iter().zip(queues).zip(parts) {
@@ -230,14 +250,15 @@ async fn apply_whole(
             firsts.note(core, *shard, &queues);
         }
     }
-    for (entry, applied) in plain.into_iter().zip(applied) {
-        match applied {
-            true => answers.push((entry.job, entry.at, Committed::Done)),
-            false => left.push(entry),
-        }
-    }
-    left.sort_by_key(|entry| entry.shard);
-    Ok(left)
+    Ok(applied)
+}
+
+/// Those for which it holds, and the others.
+fn partition(entries: Vec<Entry>, holds: Vec<bool>) -> (Vec<Entry>, Vec<Entry>) {
+    let mut holds = holds.into_iter();
+    entries
+        .into_iter()
+        .partition(|_| holds.next().unwrap_or(false))
 }
 
 /// What a script says of one item.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::join_all;
 use redis::Value;
+use tokio::time::Instant;
 
 use super::{
     Core,
@@ -166,6 +167,7 @@ async fn claim_parts(
             pack.index(devices).index(share.limit);
         }
     }
+    let asked = Instant::now();
     let answer = core
         .client
         .run(plan[0].0, call.arg(pack.into_bytes()))
@@ -175,7 +177,8 @@ async fn claim_parts(
     };
     let mut taken = Vec::new();
     for ((shard, shares), part) in plan.iter().zip(parts) {
-        read_part(core, (*shard, shares), wanted, part, &mut taken)?;
+        let shares = (*shard, shares.as_slice());
+        read_part(core, shares, wanted, (part, asked), &mut taken)?;
     }
     Ok(taken)
 }
@@ -188,7 +191,7 @@ fn read_part(
     core: &Arc<Core>,
     (shard, shares): (usize, &[Share]),
     wanted: &[Wanted<'_>],
-    part: Value,
+    (part, asked): (Value, Instant),
     claimed: &mut Vec<Taken>,
 ) -> Result<(), StoreError> {
     let Value::Array(parts) = part else {
@@ -198,7 +201,7 @@ fn read_part(
     let (Some(Value::Int(now)), Some(Value::Int(step))) = (parts.next(), parts.next()) else {
         return Err(strange());
     };
-    core.note_clock(shard, now, step);
+    core.note_clock(shard, (now, asked), step);
     for share in shares {
         let queue = wanted[share.want].queue;
         let (Some(Value::Int(first)), Some(Value::Array(taken))) = (parts.next(), parts.next())

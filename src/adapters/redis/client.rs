@@ -84,10 +84,11 @@ impl From<ScriptCall> for Errand {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Purpose {
     Work,
-    Commit,
+    /// Commits what has changed something by its answer.
+    Commit(fn(&Value) -> bool),
 }
 
 enum Route {
@@ -223,8 +224,18 @@ impl Client {
         place: usize,
         errand: impl Into<Errand>,
     ) -> Result<Value, StoreError> {
+        self.run_durably_if(place, errand, |_| true).await
+    }
+
+    /// The same, but an answer that has not `changed` anything is passed on at once.
+    pub(super) async fn run_durably_if(
+        &self,
+        place: usize,
+        errand: impl Into<Errand>,
+        changed: fn(&Value) -> bool,
+    ) -> Result<Value, StoreError> {
         let errand = errand.into();
-        self.carry(place, &errand, Purpose::Commit).await
+        self.carry(place, &errand, Purpose::Commit(changed)).await
     }
 
     async fn carry(
@@ -287,15 +298,20 @@ impl Client {
     ) -> Result<Result<Value, Verdict>, StoreError> {
         let link = match purpose {
             Purpose::Work => &node.work,
-            Purpose::Commit => &node.commits,
+            Purpose::Commit(_) => &node.commits,
         };
         let wire = link.wire().await.inspect_err(|_| self.look_again())?;
         let verdict = match exchange(&wire, command, asking).await {
-            Ok(value) if purpose == Purpose::Commit && self.min_replicas > 0 => {
-                let replicated = node.replicas.wait(&wire, self.min_replicas, self.timeout);
-                return replicated.await.map(|()| Ok(value));
+            Ok(value) => {
+                if let Purpose::Commit(changed) = purpose
+                    && self.min_replicas > 0
+                    && changed(&value)
+                {
+                    let replicated = node.replicas.wait(&wire, self.min_replicas, self.timeout);
+                    replicated.await?;
+                }
+                return Ok(Ok(value));
             }
-            Ok(value) => return Ok(Ok(value)),
             Err(error) => judge(&error),
         };
         match verdict {

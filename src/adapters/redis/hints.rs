@@ -11,14 +11,17 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::reckoning::Reckoning;
 use crate::domain::queue::Queue;
 
 /// Nothing known to be in a shard.
 const NEVER: i64 = i64::MAX;
-/// A clock that has stepped back further than this is believed.
+/// What is said to be older than something known by more than this is news all the same: a clock was set back.
 const STEP_MICROS: i64 = 5_000_000;
 /// How far ahead of the expected time of a server something counts as due, so that no claim comes too early for good.
 const SLACK_MICROS: i64 = 2_000;
+/// How far the expected time may be behind; a shard whose first lies within it is asked rather than none.
+const DOUBT_MICROS: i64 = 1_000_000;
 /// Least time between two searches of all shards for one queue.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -57,16 +60,17 @@ const UNKNOWN: First = First {
 
 struct Inner {
     firsts: HashMap<Queue, Vec<First>>,
-    clocks: Vec<Option<(i64, Instant)>>,
+    /// One for each server's worth of shards: one in all, in a cluster one a shard.
+    clocks: Vec<Reckoning>,
     searched: HashMap<Queue, Instant>,
 }
 
 impl Hints {
-    pub(super) fn new(shards: usize) -> Self {
-        let clocks = vec![None; shards];
+    /// Of shards with one clock in all, or one each.
+    pub(super) fn new(shards: usize, clocks: usize) -> Self {
         let inner = Inner {
             firsts: HashMap::new(),
-            clocks,
+            clocks: vec![Reckoning::default(); clocks],
             searched: HashMap::new(),
         };
         Self {
@@ -121,9 +125,9 @@ impl Hints {
         });
     }
 
-    /// Notes what a shard's server takes for the time.
-    pub(super) fn clock(&self, shard: usize, micros: i64) {
-        self.lock().clocks[shard] = Some((micros, Instant::now()));
+    /// Notes what a shard's server took for the time in the answer to a question sent at `asked`.
+    pub(super) fn clock(&self, shard: usize, micros: i64, asked: Instant) {
+        self.lock().clock_of(shard).answered(micros, asked);
     }
 
     /// Whether anything at all is thought to be in the queue; if not, whether it is time to search for it.
@@ -144,6 +148,8 @@ impl Hints {
     }
 
     /// Divides what is wanted among the shards where most is overdue, at most `width` for each queue and none that is `away`.
+    /// Where nothing seems to be due yet and nobody was asked, it is the one that comes next, if that is soon: so the server has
+    /// said it when a claim comes back empty.
     pub(super) fn plan(
         &self,
         open: &[Open<'_>],
@@ -156,12 +162,19 @@ impl Hints {
             let Some(firsts) = inner.firsts.get(want.queue) else {
                 continue;
             };
-            let due = |shard: &usize| {
-                firsts[*shard].score <= inner.now(*shard).saturating_add(SLACK_MICROS)
+            let within = |shard: usize, ahead: i64| {
+                firsts[shard].score <= inner.now(shard).saturating_add(ahead)
             };
-            let mut shards: Vec<usize> = (0..self.shards).filter(due).collect();
-            shards.retain(|shard| !want.asked.contains(shard) && !away(*shard));
+            let mut shards: Vec<usize> = (0..self.shards).collect();
+            shards.retain(|shard| {
+                within(*shard, DOUBT_MICROS) && !want.asked.contains(shard) && !away(*shard)
+            });
             shards.sort_by_key(|shard| firsts[*shard].score);
+            let next = shards.first().copied();
+            shards.retain(|shard| within(*shard, SLACK_MICROS));
+            if shards.is_empty() && want.asked.is_empty() {
+                shards.extend(next);
+            }
             shards.truncate(width.min(want.left));
             let count = shards.len();
             for (i, shard) in shards.into_iter().enumerate() {
@@ -195,6 +208,7 @@ impl Inner {
         queue: &Queue,
         said: (i64, i64),
     ) -> Option<Before> {
+        self.clock_of(shard).heard(said.1);
         let score = if said.0 <= 0 { NEVER } else { said.0 };
         if score == NEVER && !self.firsts.contains_key(queue) {
             return None;
@@ -226,13 +240,15 @@ impl Inner {
         Some(Before { own, others })
     }
 
+    fn clock_of(&mut self, shard: usize) -> &mut Reckoning {
+        let last = self.clocks.len() - 1;
+        &mut self.clocks[shard.min(last)]
+    }
+
     /// The time in a shard, in µs; the end of time while nothing is known, so that all counts as due.
     fn now(&self, shard: usize) -> i64 {
-        let Some((micros, at)) = self.clocks[shard] else {
-            return NEVER - 1 - SLACK_MICROS;
-        };
-        let since = i64::try_from(at.elapsed().as_micros()).unwrap_or(NEVER);
-        micros.saturating_add(since)
+        let clock = self.clocks[shard.min(self.clocks.len() - 1)];
+        clock.now().unwrap_or(NEVER - 1 - DOUBT_MICROS)
     }
 }
 
@@ -247,9 +263,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_plan_takes_the_most_overdue_shards_first_and_never_more_than_wanted() {
         // given three shards of which two have something due
-        let hints = Hints::new(3);
+        let hints = Hints::new(3, 3);
         for shard in 0..3 {
-            hints.clock(shard, 1_000_000);
+            hints.clock(shard, 1_000_000, Instant::now());
         }
         hints.tell(0, &queue(), 900_000, 1);
         hints.tell(1, &queue(), 500_000, 1);
@@ -282,8 +298,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_lies_ahead_becomes_due_as_time_passes() {
-        let hints = Hints::new(1);
-        hints.clock(0, 1_000_000);
+        let hints = Hints::new(1, 1);
+        hints.clock(0, 1_000_000, Instant::now());
         hints.tell(0, &queue(), 3_000_000, 1);
         let queue = queue();
         let want = || {
@@ -299,9 +315,55 @@ mod tests {
         assert_eq!(hints.plan(&want(), 1, |_| false).len(), 1);
     }
 
+    fn plan(hints: &Hints, asked: &[usize]) -> Vec<usize> {
+        let queue = queue();
+        let want = [Open {
+            want: 0,
+            queue: &queue,
+            left: 64,
+            asked,
+        }];
+        let mut shards: Vec<usize> = hints.plan(&want, 8, |_| false).into_keys().collect();
+        shards.sort_unstable();
+        shards
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_due_when_it_was_said_is_due_however_late_the_time_was_told() {
+        for clocks in [1, 2] {
+            // given the time of two shards in an answer that lay about for a second
+            let hints = Hints::new(2, clocks);
+            let asked = Instant::now();
+            tokio::time::advance(Duration::from_secs(1)).await;
+            hints.clock(0, 10_000_000, asked);
+            hints.clock(1, 10_000_000, asked);
+            // when each says that something has become due
+            assert!(hints.moved(0, &queue(), 10_999_000, 11_000_000));
+            hints.tell(1, &queue(), 10_998_000, 11_000_000);
+            // then it is due
+            assert_eq!(plan(&hints, &[]), [0, 1]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_seems_due_the_shard_that_comes_next_is_asked_once() {
+        let hints = Hints::new(2, 2);
+        for shard in 0..2 {
+            hints.clock(shard, 1_000_000, Instant::now());
+        }
+        hints.tell(0, &queue(), 1_600_000, 1);
+        hints.tell(1, &queue(), 1_500_000, 1);
+        assert_eq!(plan(&hints, &[]), [1]);
+        assert_eq!(plan(&hints, &[1]), [0; 0]);
+        // nothing seems due for long
+        hints.tell(1, &queue(), 9_000_000, 2);
+        hints.tell(0, &queue(), 9_000_000, 2);
+        assert_eq!(plan(&hints, &[]), [0; 0]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_unknown_queue_is_searched_for_but_not_all_the_time() {
-        let hints = Hints::new(2);
+        let hints = Hints::new(2, 2);
         assert!(hints.should_search(&queue()));
         assert!(!hints.should_search(&queue()));
         tokio::time::advance(SEARCH_INTERVAL).await;
@@ -313,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_queue_moves_forward_when_no_other_shard_is_as_early() {
-        let hints = Hints::new(2);
+        let hints = Hints::new(2, 2);
         assert!(hints.moved(0, &queue(), 50, 1));
         assert!(!hints.moved(1, &queue(), 60, 1));
         assert!(hints.moved(1, &queue(), 40, 2));
@@ -329,7 +391,7 @@ mod tests {
 
     #[test]
     fn what_a_sweep_finds_is_news_only_if_it_was_not_known() {
-        let hints = Hints::new(2);
+        let hints = Hints::new(2, 2);
         assert!(hints.found(0, &queue(), 50, 1));
         assert!(!hints.found(0, &queue(), 50, 2));
         assert!(!hints.found(1, &queue(), 60, 2));
@@ -338,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_look_at_a_shard_does_not_undo_what_it_said_since() {
-        let hints = Hints::new(1);
+        let hints = Hints::new(1, 1);
         let other: Queue = "contoso:urgent:direct".parse().unwrap();
         hints.tell(0, &queue(), 50, 3);
         hints.tell(0, &other, 60, 9);

@@ -4,6 +4,7 @@
 //! one shard, atomic, with all its keys declared. What spans shards is summed or merged by the reader. Redis's clock judges
 //! leases and what is due. `docs/redis.md` has the table of keys.
 
+mod answers;
 mod batch;
 mod claim;
 mod client;
@@ -25,6 +26,7 @@ mod pages;
 mod probe;
 mod queues;
 mod reading;
+mod reckoning;
 mod records;
 mod replicas;
 mod script;
@@ -161,7 +163,7 @@ impl RedisStore {
         let core = Arc::new(Core {
             client,
             store_id,
-            hints: Hints::new(shards),
+            hints: Hints::new(shards, gates),
             wakes: broadcast::Sender::new(WAKES_MAX),
             appended: watch::Sender::new(0),
             changed: watch::Sender::new(0),

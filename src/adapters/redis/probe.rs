@@ -13,6 +13,7 @@ use super::{
     client::{Client, Node},
     errors::damaged,
     options::Arrangement,
+    replicas::is_following,
 };
 use crate::ports::error::{Probe, StoreError, StoreHealth};
 
@@ -211,11 +212,7 @@ impl Facts {
         if self.get("role") == "slave" {
             return Some("the redis server is a replica".to_owned());
         }
-        let following = |line: &String| {
-            let lag = line.split(',').find_map(|part| part.strip_prefix("lag="));
-            let prompt = lag.is_none_or(|lag| lag.parse().is_ok_and(|lag: u64| lag <= LAG_MAX));
-            line.contains("state=online") && prompt
-        };
+        let following = |line: &String| is_following(line, LAG_MAX);
         let known: u32 = self.get("connected_slaves").parse().ok()?;
         let up = (0..known).filter(|n| self.info.get(&format!("slave{n}")).is_some_and(following));
         let up = up.count();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, time::Instant};
 
 use super::{
     Core, RedisStore, claim, due_score,
@@ -170,12 +170,14 @@ impl Core {
         shards: &[usize],
     ) -> Result<Vec<(Queue, i64)>, StoreError> {
         let mut ready = Vec::new();
+        let asked = Instant::now();
         for (shard, sets) in queues_in(self, shards, &["ready"]).await {
             let sets = match sets {
                 Err(_) if self.client.is_away(shard) => continue,
                 sets => sets?,
             };
             for set in sets {
+                self.hints.clock(set.shard, set.as_of, asked);
                 self.hints.replace(set.shard, &set.queues, set.as_of);
                 ready.extend(set.queues);
             }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Core, RedisStore,
+    answers::Settled,
     batch::CommitJob,
     errors::{damaged, unavailable},
     pages::{Place, fill},
@@ -147,7 +148,7 @@ async fn commit(
     items: Vec<Item>,
     urgency: Urgency,
     fence: Option<&Fence>,
-) -> Vec<Result<Committed, StoreError>> {
+) -> Settled {
     let count = items.len();
     let mut seen = HashSet::with_capacity(count);
     let mut repeats = Vec::new();
@@ -176,20 +177,13 @@ async fn commit(
         (places, answer)
     });
     let submitted: Vec<_> = submitted.collect();
-    let mut committed: Vec<Result<Committed, StoreError>> = vec![Ok(Committed::Listed); count];
+    let mut committed: Settled = vec![Ok(Committed::Listed); count];
     for (places, answer) in submitted {
-        let part = answer
+        let settled = answer
             .await
-            .unwrap_or_else(|_| Err(unavailable("the commit was abandoned")));
-        match part {
-            Ok(part) => {
-                for (i, status) in places.into_iter().zip(part) {
-                    committed[i] = Ok(status);
-                }
-            }
-            Err(error) => places
-                .into_iter()
-                .for_each(|i| committed[i] = Err(error.clone())),
+            .unwrap_or_else(|_| vec![Err(unavailable("the commit was abandoned")); places.len()]);
+        for (i, result) in places.into_iter().zip(settled) {
+            committed[i] = result;
         }
     }
     if !repeats.is_empty() {
@@ -204,8 +198,8 @@ async fn commit(
 }
 
 /// One answer for all items. An error other than unavailability says that nothing was applied, so it stands only when every
-/// part failed with it.
-fn together(committed: Vec<Result<Committed, StoreError>>) -> Result<Vec<Committed>, StoreError> {
+/// item that failed did so with it and no other was applied.
+fn together(committed: Settled) -> Result<Vec<Committed>, StoreError> {
     let applied = committed.contains(&Ok(Committed::Done));
     let mut errors = committed.iter().filter_map(|item| item.as_ref().err());
     let Some(error) = errors.next() else {

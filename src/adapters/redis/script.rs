@@ -71,13 +71,13 @@ macro_rules! scripts {
 // `allow-oom` marks what must go on when Redis has reached maxmemory: all that settles, closes or gives back.
 scripts! {
     /// Commits new work.
-    COMMIT_OPEN = ["", "queue.lua", "commit.lua"];
+    COMMIT_OPEN = ["", "queue.lua", "texts.lua", "commit.lua"];
     /// Commits outcomes.
-    COMMIT_SETTLE = [" flags=allow-oom", "queue.lua", "commit.lua"];
+    COMMIT_SETTLE = [" flags=allow-oom", "queue.lua", "texts.lua", "commit.lua"];
     /// Commits new work that is as expected.
-    WHOLE_OPEN = ["", "queue.lua", "whole.lua"];
+    WHOLE_OPEN = ["", "queue.lua", "texts.lua", "whole.lua"];
     /// Commits outcomes of what is as expected.
-    WHOLE_SETTLE = [" flags=allow-oom", "queue.lua", "whole.lua"];
+    WHOLE_SETTLE = [" flags=allow-oom", "queue.lua", "texts.lua", "whole.lua"];
     READ = [" flags=no-writes", "read.lua"];
     CLAIM = [" flags=allow-oom", "queue.lua", "claim.lua"];
     LOWER = [" flags=allow-oom", "queue.lua", "lower.lua"];

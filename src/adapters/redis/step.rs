@@ -6,6 +6,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{
     Core,
     errors::damaged,
@@ -23,9 +25,15 @@ const STEP_MICROS: i64 = 5_000_000;
 const DIFFERENCE_MAX: Duration = Duration::from_secs(5);
 
 impl Core {
-    /// Notes the time in a shard; `step_micros` is how far its clock was found to have stepped back.
-    pub(super) fn note_clock(self: &Arc<Self>, shard: usize, now_micros: i64, step_micros: i64) {
-        self.hints.clock(shard, now_micros);
+    /// Notes the time in a shard, as the answer to a question of that moment told it; `step_micros` is how far its clock was
+    /// found to have stepped back.
+    pub(super) fn note_clock(
+        self: &Arc<Self>,
+        shard: usize,
+        (now_micros, asked): (i64, Instant),
+        step_micros: i64,
+    ) {
+        self.hints.clock(shard, now_micros, asked);
         if step_micros == 0 {
             return;
         }

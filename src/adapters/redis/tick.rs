@@ -117,6 +117,7 @@ async fn sweep(core: &Arc<Core>, shard: usize) -> Result<(), StoreError> {
     if with_epoch {
         call = call.key(core.keys().own(core.keys().control(), "store"));
     }
+    let asked = Instant::now();
     let answer = core.client.run(shard, call).await?;
     let strange = || damaged("a sweep's answer is strange");
     let (now, lower, seen, due, described): Swept =
@@ -124,7 +125,7 @@ async fn sweep(core: &Arc<Core>, shard: usize) -> Result<(), StoreError> {
     if with_epoch {
         core.note_description(redis::from_redis_value(described).map_err(|_| strange())?);
     }
-    core.hints.clock(shard, now);
+    core.hints.clock(shard, now, asked);
     core.compare_clocks(now);
     let mut due = due.into_iter();
     while let (Some(name), Some(first)) = (due.next(), due.next()) {

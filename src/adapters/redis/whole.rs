@@ -64,6 +64,14 @@ pub(super) fn whole_call(
     (call, queues)
 }
 
+/// Whether the script's answer says that something was applied.
+pub(super) fn applied_any(answer: &Value) -> bool {
+    match answer {
+        Value::Array(parts) => parts.iter().skip(1).any(|part| *part != Value::Nil),
+        _ => false,
+    }
+}
+
 /// What the script says of each of so many shards: what became of its queues, none if it was left alone.
 pub(super) fn read_whole(answer: Value, shards: usize) -> Result<Vec<Option<Firsts>>, StoreError> {
     let strange = || damaged("a commit's answer is strange");

@@ -209,7 +209,7 @@ local function commit(section)
 
   local news = {}
   for key, texts in pairs(appended) do
-    local length = redis.call('RPUSH', KEYS[base + key], unpack(texts))
+    local length = push_texts(KEYS[base + key], texts)
     if length == #texts then redis.call('HSETNX', KEYS[base + 4], texts.tenant, 0) end
     -- The janitor trims; this is for a store that has none.
     if length > 8 * events_max then
