@@ -73,6 +73,8 @@ pub(super) struct CampaignView {
     /// When it was finished or cancelled.
     #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
+    /// Whether it has ended and its counts change no more: those of a cancelled campaign do until what it left is cleared.
+    counts_final: bool,
 }
 
 /// A gate that was judged.
@@ -111,6 +113,7 @@ pub(super) struct DelayView {
 impl From<Report> for CampaignView {
     fn from(report: Report) -> Self {
         let campaign = report.campaign;
+        let counts_final = campaign.counted_out();
         let definition = campaign.definition;
         let wave = usize::from(campaign.wave) < definition.waves.len();
         Self {
@@ -136,6 +139,7 @@ impl From<Report> for CampaignView {
             deadline: campaign.deadline,
             estimated_end: report.released_by,
             ended_at: campaign.ended_at,
+            counts_final,
         }
     }
 }

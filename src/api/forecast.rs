@@ -33,6 +33,9 @@ struct ForecastQuery {
 pub(super) struct ForecastView {
     /// Live channels that should have expired before today.
     overdue: u64,
+    /// Live channels that their devices should have renewed before today, 15 days after each was first seen; those that are
+    /// `overdue` are among them. More than a few say that renewals fail, two weeks before the channels expire.
+    renewal_overdue: u64,
     /// Channels that expire within the days asked for.
     expiring: u64,
     /// The same by day (UTC), the next day first; days without any are left out.
@@ -77,6 +80,7 @@ pub(super) async fn get(call: Call) -> Result<HttpResponse, Problem> {
         .collect();
     Ok(ok(&ForecastView {
         overdue: found.overdue,
+        renewal_overdue: found.renewal_overdue,
         expiring: soon.iter().map(|d| d.channels).sum(),
         days: soon,
     }))

@@ -46,6 +46,10 @@ pub(super) struct ChannelView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_seen: Option<Timestamp>,
+    /// When its device should have renewed it; one that has not may be away, or its renewal fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub renewal_due_at: Option<Timestamp>,
     /// When WNS is expected to expire it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -187,6 +191,7 @@ impl Viewer<'_> {
             hash: Some(channel.uri.hash(self.uri_key).to_string()),
             first_seen: Some(channel.first_seen),
             last_seen: Some(channel.last_seen),
+            renewal_due_at: Some(channel.renewal_due_at()),
             expires_at: Some(channel.expires_at()),
             ..ChannelView::default()
         };

@@ -170,10 +170,11 @@ async fn forecast(args: &ForecastArgs) -> Result<Exit, Failure> {
     }
     let count = |value: &Value| grouped(value.as_u64().unwrap_or(0));
     print(format_args!(
-        "channels that expire within {} without renewal: {}; overdue: {}",
+        "channels that expire within {} without renewal: {}; overdue: {}; older than 15 days and not renewed: {}",
         counted(args.days.into(), "day"),
         count(&answer["expiring"]),
-        count(&answer["overdue"])
+        count(&answer["overdue"]),
+        count(&answer["renewal_overdue"])
     ))?;
     for day in answer["days"].as_array().into_iter().flatten() {
         let date = day["day"].as_str().unwrap_or_default();

@@ -195,4 +195,12 @@ impl Channel {
             .saturating_add(CHANNEL_LIFE)
             .unwrap_or(Timestamp::MAX)
     }
+
+    /// When its device should have renewed it: 15 days after it was first seen.
+    #[must_use]
+    pub fn renewal_due_at(&self) -> Timestamp {
+        self.first_seen
+            .saturating_add(CHANNEL_RENEWAL)
+            .unwrap_or(Timestamp::MAX)
+    }
 }

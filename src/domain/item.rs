@@ -158,6 +158,9 @@ pub fn compose(key: DeviceKey, before: Before<'_>, after: After, lease: Option<L
             });
         }
     }
+    for (id, delay) in &after.effects.delays {
+        moves.add(Counter::Delay(id.clone(), DelayBucket::of(*delay)), 1);
+    }
     for id in &after.effects.attempted {
         moves.add(Counter::Campaign(id.clone(), TargetState::Attempts), 1);
     }

@@ -55,6 +55,8 @@ pub struct Effects {
     pub attempted: Vec<CampaignId>,
     /// Asks that had ended already, with a report that says more of them now. Nothing is counted a second time.
     pub amended: Vec<ClosedTarget>,
+    /// From push to check-in, for targets that had ended before WNS's answer was known.
+    pub delays: Vec<(CampaignId, SignedDuration)>,
 }
 
 /// An ask that ended, with what a report says of it.
@@ -105,12 +107,11 @@ impl ClosedTarget {
         .join("|")
     }
 
-    /// From the first notification that WNS accepted to the session's begin, zero if the clocks disagree. A session that
-    /// overtook the reply of WNS counts from the ask's opening.
+    /// From the first notification that WNS accepted to the session's begin, zero if the clocks disagree; none where no
+    /// notification led to it.
     #[must_use]
     pub fn check_in_delay(&self) -> Option<SignedDuration> {
-        let pushed = self.accepted_at.unwrap_or(self.ask.opened_at);
-        let delay = self.checked_in_at?.duration_since(pushed);
+        let delay = self.checked_in_at?.duration_since(self.accepted_at?);
         Some(delay.max(SignedDuration::ZERO))
     }
 }
@@ -126,6 +127,7 @@ impl Effects {
         self.events.extend(later.events);
         self.attempted.extend(later.attempted);
         self.amended.extend(later.amended);
+        self.delays.extend(later.delays);
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     domain::{
+        ask::CloseReason,
         id::{DeviceId, TenantId},
         record::DeviceRecord,
         transition::{self, ClosedTarget, Effects, Registered, Step},
@@ -115,7 +116,8 @@ fn tell(desk: &Desk, tenant: &TenantId, answers: &[CheckIn]) {
 fn note(step: &Step<'_>, session: &Session, mut record: DeviceRecord) -> Decision<CheckIn> {
     let mut effects = Effects::default();
     let noted = transition::check_in(step, &mut record, session.at.unwrap_or(step.now));
-    let closed = noted.effects.closed.len();
+    let answered = |c: &&ClosedTarget| c.ask.reason == CloseReason::CheckedIn;
+    let closed = noted.effects.closed.iter().filter(answered).count();
     let delay = noted.effects.closed.iter().find_map(delay_of);
     effects.absorb(noted.effects);
     let mut channel_updated = false;

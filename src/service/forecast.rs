@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use jiff::{civil::Date, tz::TimeZone};
 
 use crate::{
-    domain::id::TenantId,
+    domain::{
+        channel::{CHANNEL_LIFE, CHANNEL_RENEWAL},
+        id::TenantId,
+    },
     ports::{clock::Clock, error::StoreError, tally::Tally},
 };
 
@@ -17,6 +20,9 @@ const PREFIX: &str = "expiring.";
 pub struct Forecast {
     /// Live channels whose day has passed: renewed without a word to us, or dead without a push that would have shown it.
     pub overdue: u64,
+    /// Live channels that their devices should have renewed before today: 15 days after each was first seen. Those that are
+    /// overdue are among them.
+    pub renewal_overdue: u64,
     /// From today on, the next day first; days without any are left out.
     pub days: BTreeMap<Date, u64>,
 }
@@ -31,6 +37,8 @@ pub async fn forecast(
     tenant: &TenantId,
 ) -> Result<Forecast, StoreError> {
     let today = clock.now().to_zoned(TimeZone::UTC).date();
+    // A channel whose renewal was due yesterday expires one day before this one.
+    let renewed = today.saturating_add(CHANNEL_LIFE - CHANNEL_RENEWAL);
     let counters = store.counters(tenant, PREFIX).await?;
     let mut forecast = Forecast::default();
     for (name, count) in counters {
@@ -38,6 +46,9 @@ pub async fn forecast(
         let (Some(day), Ok(count)) = (day, u64::try_from(count)) else {
             continue;
         };
+        if day < renewed {
+            forecast.renewal_overdue += count;
+        }
         if day < today {
             forecast.overdue += count;
         } else if count > 0 {

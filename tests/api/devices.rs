@@ -191,15 +191,23 @@ async fn a_forecast_has_each_channel_on_the_day_it_expires_up_to_the_thirtieth()
 
     let day = |day: &str, channels: u32| json!({ "day": day, "channels": channels });
     let (old, new) = (day("2026-03-31", 1), day("2026-04-10", 2));
-    let none = json!({ "overdue": 0, "expiring": 0, "days": [] });
-    assert_eq!(forecast(19).await, none);
-    let first = json!({ "overdue": 0, "expiring": 1, "days": [old] });
-    assert_eq!(forecast(20).await, first);
-    assert_eq!(forecast(29).await, first);
-    let all = json!({ "overdue": 0, "expiring": 3, "days": [old, new] });
-    assert_eq!(forecast(30).await, all);
+    let view = |overdue: u32, renewal: u32, days: &[&serde_json::Value]| {
+        let expiring: u64 = days.iter().filter_map(|d| d["channels"].as_u64()).sum();
+        json!({ "overdue": overdue, "renewal_overdue": renewal, "expiring": expiring, "days": days })
+    };
+    assert_eq!(forecast(19).await, view(0, 0, &[]));
+    assert_eq!(forecast(20).await, view(0, 0, &[&old]));
+    assert_eq!(forecast(29).await, view(0, 0, &[&old]));
+    assert_eq!(forecast(30).await, view(0, 0, &[&old, &new]));
 
-    broker.clock.advance(SignedDuration::from_hours(21 * 24));
-    let late = json!({ "overdue": 1, "expiring": 2, "days": [new] });
-    assert_eq!(forecast(9).await, late);
+    // The day on which a renewal is due is not over before the next.
+    broker.clock.advance(SignedDuration::from_hours(5 * 24));
+    assert_eq!(forecast(9).await, view(0, 0, &[]));
+    broker.clock.advance(SignedDuration::from_hours(24));
+    assert_eq!(forecast(9).await, view(0, 1, &[]));
+    let device = broker.get("/v1/tenants/contoso/devices/old").await.body;
+    assert_eq!(device["channel"]["renewal_due_at"], "2026-03-16T12:00:00Z");
+
+    broker.clock.advance(SignedDuration::from_hours(15 * 24));
+    assert_eq!(forecast(9).await, view(1, 3, &[&new]));
 }

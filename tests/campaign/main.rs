@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nobody else uses a test")]
 
+mod endings;
 mod machine;
 mod model;
 mod service;

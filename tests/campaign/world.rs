@@ -149,9 +149,9 @@ impl World {
             clock,
             _folder: folder,
         };
-        for n in 0..count {
-            world.register(n, 1).await;
-        }
+        world
+            .register_all((0..count).map(|n| (n, 1)).collect())
+            .await;
         world
     }
 
@@ -166,12 +166,18 @@ impl World {
     // === devices ===
 
     pub(crate) async fn register(&self, n: usize, generation: u32) {
-        let text = format!("https://db5p.notify.windows.com/?token=AwYA{n}.{generation}");
-        let uri = ChannelUri::from_stored(&text);
-        let job = vec![(device(n), ())];
+        self.register_all(vec![(n, generation)]).await;
+    }
+
+    async fn register_all(&self, channels: Vec<(usize, u32)>) {
+        let uri = |(n, generation): (usize, u32)| {
+            let text = format!("https://db5p.notify.windows.com/?token=AwYA{n}.{generation}");
+            (device(n), ChannelUri::from_stored(&text))
+        };
+        let jobs = channels.into_iter().map(uri).collect();
         let done = self
             .desk
-            .change(&self.tenant, job, Urgency::Open, |step, (), record| {
+            .change(&self.tenant, jobs, Urgency::Open, |step, uri, record| {
                 let mut record = record.unwrap_or_default();
                 let (_, effects) = register(step, &mut record, uri.clone());
                 Decision::Commit(Some(record), effects, ())

@@ -212,7 +212,7 @@ async fn a_campaign_that_its_gate_has_paused_ends_a_watch_with_a_code_of_its_own
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_left_of_a_campaign_whose_targets_could_not_be_read() {
+async fn nothing_is_left_of_a_campaign_whose_targets_could_not_be_read_or_were_none() {
     let rig = rig("0%").await;
     let create = [
         "campaign",
@@ -227,6 +227,18 @@ async fn nothing_is_left_of_a_campaign_whose_targets_could_not_be_read() {
 
     assert_eq!((code, id.as_str()), (Some(2), ""));
     assert!(told.contains("cannot read no-such-file"), "{told}");
+    let none = [
+        "campaign",
+        "create",
+        "--name",
+        "x",
+        "--devices",
+        "-",
+        "--start",
+    ];
+    let (code, id, told) = rig.client(&none, "\n").await;
+    assert_eq!((code, id.as_str()), (Some(2), ""));
+    assert!(told.contains("the campaign has no targets"), "{told}");
     let list = rig.get(&format!("/v1/tenants/{TENANT}/campaigns")).await;
     assert_eq!(list["items"], serde_json::json!([]));
     let (code, shown, _) = rig.client(&["channels", "forecast"], "").await;

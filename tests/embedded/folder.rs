@@ -6,6 +6,7 @@ use bytes::Bytes;
 use reveille::ports::{
     documents::{Documents, Precondition, Put},
     error::StoreError,
+    leases::Leases,
 };
 
 use super::*;
@@ -44,6 +45,21 @@ async fn copied(clock: &Arc<HandClock>) -> (TempDir, TempDir) {
         copy(&folder.path().join(part), &kept.path().join(part));
     }
     (folder, kept)
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_opens_the_folder_finds_each_lease_free_and_gets_a_higher_epoch() {
+    let clock = HandClock::start();
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path(), &clock);
+    let former = store.hold("campaign/contoso/c1", "former", HOUR);
+    let former = former.await.unwrap();
+    close(store).await;
+
+    let store = open(folder.path(), &clock);
+    let next = store.hold("campaign/contoso/c1", "next", HOUR);
+
+    assert!(former.is_some() && next.await.unwrap() > former);
 }
 
 fn refusal(folder: &Path, clock: &Arc<HandClock>) -> String {

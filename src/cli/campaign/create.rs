@@ -29,7 +29,7 @@ const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 const AFTER_HELP: &str = "\
 Prints the campaign's id, and nothing else, on standard output. What was not taken is told on standard error, and the \
-command ends with 3. A campaign whose targets could not be sent whole is taken back.";
+command ends with 3. A campaign whose targets could not be sent whole is taken back, and so is one with --start that has none.";
 
 /// Make a campaign: a draft, unless --start is given.
 ///
@@ -92,6 +92,11 @@ pub(super) async fn run(args: &CreateArgs) -> Result<Exit, Failure> {
             .await?;
     }
     if args.start {
+        if campaign["selection"] == "listed" && counted(&campaign, "targets") == 0 {
+            tell(&errors);
+            let failure = usage("nothing is started: the campaign has no targets");
+            return Err(taken_back(&api, &id, failure).await);
+        }
         let request = api.request(Method::POST, &super::path(&id, "/start"));
         campaign = api.call(request).await?;
     }
@@ -167,14 +172,7 @@ fn show(mut campaign: Value, errors: Vec<Value>, as_json: bool) -> Result<Exit, 
         print_json(&campaign)?;
         return Ok(exit);
     }
-    for error in &errors {
-        let place = match error["line"].as_u64() {
-            Some(line) => format!("line {line}"),
-            None => error["pointer"].as_str().unwrap_or_default().to_owned(),
-        };
-        let detail = error["detail"].as_str().unwrap_or_default();
-        say(format_args!("  {place}: {detail}"));
-    }
+    tell(&errors);
     let text = |name: &str| campaign[name].as_str().unwrap_or_default();
     let targets = grouped(counted(&campaign, "targets"));
     say(format_args!(
@@ -184,4 +182,16 @@ fn show(mut campaign: Value, errors: Vec<Value>, as_json: bool) -> Result<Exit, 
     ));
     print(text("id"))?;
     Ok(exit)
+}
+
+/// Says what was not taken.
+fn tell(errors: &[Value]) {
+    for error in errors {
+        let place = match error["line"].as_u64() {
+            Some(line) => format!("line {line}"),
+            None => error["pointer"].as_str().unwrap_or_default().to_owned(),
+        };
+        let detail = error["detail"].as_str().unwrap_or_default();
+        say(format_args!("  {place}: {detail}"));
+    }
 }

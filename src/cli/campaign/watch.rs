@@ -82,7 +82,6 @@ pub(super) async fn run(args: &WatchArgs) -> Result<Exit, Failure> {
 
 /// How the watch ends if it ends now.
 fn verdict(campaign: &Value) -> Result<Option<Exit>, Failure> {
-    let all_ended = ended(campaign) >= counted(campaign, "targets");
     let reached = counted(campaign, "accepted") + counted(campaign, "checked_in");
     Ok(match campaign["state"].as_str().unwrap_or_default() {
         "draft" => {
@@ -93,8 +92,8 @@ fn verdict(campaign: &Value) -> Result<Option<Exit>, Failure> {
         }
         "finished" if reached == counted(campaign, "targets") => Some(Exit::Done),
         "finished" => Some(Exit::Partly),
-        // What was left ends a moment later; the counts are final then.
-        "cancelled" if all_ended => Some(Exit::Cancelled),
+        // What was left is cleared a moment later.
+        "cancelled" if campaign["counts_final"] == true => Some(Exit::Cancelled),
         "paused" if campaign["pause"]["cause"] == "gate" => Some(Exit::Gate),
         _ => None,
     })
@@ -177,7 +176,20 @@ mod tests {
         let pause = cause.map(|cause| json!({ "cause": cause }));
         let counts =
             json!({ "targets": targets, "checked_in": checked_in, "cancelled": cancelled });
-        verdict(&json!({ "state": state, "pause": pause, "counts": counts })).unwrap()
+        let is_final = state == "finished";
+        let campaign =
+            json!({ "state": state, "pause": pause, "counts": counts, "counts_final": is_final });
+        verdict(&campaign).unwrap()
+    }
+
+    #[test]
+    fn a_cancelled_campaign_is_watched_until_its_counts_are_final() {
+        let mut campaign =
+            json!({ "state": "cancelled", "counts": { "targets": 2, "cancelled": 2 } });
+        for (is_final, exit) in [(false, None), (true, Some(Exit::Cancelled))] {
+            campaign["counts_final"] = is_final.into();
+            assert_eq!(verdict(&campaign).unwrap(), exit);
+        }
     }
 
     #[test]
@@ -190,8 +202,7 @@ mod tests {
             ("finished", None, [2, 2, 0], Some(Exit::Done)),
             ("finished", None, [0, 0, 0], Some(Exit::Done)),
             ("finished", None, [2, 1, 1], Some(Exit::Partly)),
-            ("cancelled", None, [2, 1, 0], None),
-            ("cancelled", None, [2, 1, 1], Some(Exit::Cancelled)),
+            ("cancelled", None, [2, 1, 1], None),
         ] {
             assert_eq!(judged(state, cause, counts), exit, "{state} {counts:?}");
         }

@@ -165,13 +165,14 @@ impl Counts {
     }
 
     /// How long a target's session has counted as open, on the average of those whose time is over; the longest that one may
-    /// count, while too few are to say.
+    /// count, while too few are to say. Devices that came without a notification say nothing.
     #[must_use]
     pub fn session(&self, now: Timestamp) -> Duration {
         let checked_in = self.delays.count();
+        let unprompted = self.closed_as("checked_in").saturating_sub(checked_in);
         let over = self
             .released()
-            .saturating_sub(self.sessions(now))
+            .saturating_sub(self.sessions(now) + unprompted)
             .max(checked_in);
         if over < SAMPLES_MIN {
             return WakeSlot::COUNTED;
@@ -282,5 +283,13 @@ mod tests {
         // A bucket ends up to 19 % above what is in it.
         assert_eq!(seconds(100, 0, 500), 11.0);
         assert_eq!(seconds(50, 50, 500), 40.0);
+
+        let unprompted = [
+            ("campaign.c.targets".to_owned(), 1_000),
+            ("campaign.c.checked_in".to_owned(), 1_000),
+            (format!("campaign.c.delay_{bucket}"), 100),
+        ];
+        let session = Counts::read(&id, &unprompted.into_iter().collect()).session(now);
+        assert_eq!(session.as_secs_f64().round(), 11.0);
     }
 }

@@ -56,11 +56,14 @@ impl Campaign {
         self.deadline.is_some_and(|at| at <= now)
     }
 
-    /// A wave that is a share grows with the targets listed so far, so it never goes further than it does in the end.
+    /// A wave that is a share grows with the targets listed so far, so it never goes further than it does in the end. After
+    /// the deadline the rest is listed all the same, so that every target has an end.
     fn tick_preparing(&self, counts: &Counts, now: Timestamp) -> Tick {
         if self.overdue(now) {
-            // The rest was not listed in time: what is listed so far expires.
-            return self.becomes(|c| c.prepared(now));
+            return Tick::Does(Duties {
+                prepare: true,
+                ..Duties::default()
+            });
         }
         let limit = self.wave_limit(counts.targets);
         let left = limit.saturating_sub(counts.released());
@@ -74,17 +77,18 @@ impl Campaign {
         if self.prepared_at.is_some() && counts.unfinished() == 0 {
             return self.becomes(|c| c.finish(counts, now));
         }
+        // Listing sends nothing, so a pause does not stop it.
+        let prepare = self.prepared_at.is_none();
         if self.overdue(now) {
-            if self.prepared_at.is_none() {
-                return self.becomes(|c| c.prepared(now));
-            }
             return Tick::Does(Duties {
-                sweep: Some(Sweep::Expire),
+                prepare,
+                sweep: (!prepare).then_some(Sweep::Expire),
                 ..Duties::default()
             });
         }
         if self.state == State::Paused {
             return Tick::Does(Duties {
+                prepare,
                 sweep: (counts.open + counts.awaiting > 0).then_some(Sweep::Hold),
                 ..Duties::default()
             });

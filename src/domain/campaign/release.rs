@@ -230,13 +230,15 @@ pub fn close_waiting(
     item
 }
 
-/// Whether a device that was never woken has checked in all the same, while the campaign went on.
+/// Whether a device that was never woken has checked in all the same, while the campaign went on: until its deadline, or
+/// until it was called off.
 fn answered(step: &Step<'_>, campaign: &Campaign, record: &DeviceRecord) -> bool {
     let since_start = campaign
         .started_at
         .is_some_and(|start| checked_in_since(step, record, start));
-    let in_time = |deadline| record.last_check_in.is_some_and(|at| at <= deadline);
-    since_start && campaign.deadline.is_none_or(in_time)
+    let in_time = |end: Timestamp| record.last_check_in.is_some_and(|at| at <= end);
+    let mut ends = campaign.deadline.into_iter().chain(campaign.ended_at);
+    since_start && ends.all(in_time)
 }
 
 /// Does to one target what a sweep is for. `None` when it is not concerned.

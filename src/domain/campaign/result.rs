@@ -173,11 +173,10 @@ impl TargetResult {
         Ok((TargetStatus::named(status).ok_or(DamagedResult)?, result))
     }
 
-    /// From push to check-in, zero if the clocks disagree; none for a target that was never pushed.
+    /// From push to check-in, zero if the clocks disagree; none where WNS has accepted no notification.
     #[must_use]
     pub fn check_in_delay(&self) -> Option<SignedDuration> {
-        let pushed = self.accepted_at.or(self.opened_at)?;
-        let delay = self.checked_in_at?.duration_since(pushed);
+        let delay = self.checked_in_at?.duration_since(self.accepted_at?);
         Some(delay.max(SignedDuration::ZERO))
     }
 
@@ -299,6 +298,17 @@ mod tests {
             assert_eq!(result.opened_at, None, "{line}");
             assert_eq!(result.closed_at, Timestamp::from_millisecond(5).ok());
             assert_eq!(result.check_in_delay(), None);
+        }
+    }
+
+    #[test]
+    fn only_a_notification_that_wns_accepted_has_a_delay_until_the_check_in() {
+        for (line, seconds) in [
+            ("checked_in|0|1000|9000||9000||||", None),
+            ("checked_in|1|1000|9000|2000|9000||||", Some(7)),
+        ] {
+            let (_, result) = TargetResult::parse(line).unwrap();
+            assert_eq!(result.check_in_delay().map(|d| d.as_secs()), seconds);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     allowance::AHEAD,
     counts::Counts,
     definition::{Definition, Pace, Selection},
-    wave::{GateResult, Verdict},
+    wave::{GateResult, Verdict, Wave},
 };
 use crate::domain::{
     event::{Event, EventKind},
@@ -189,6 +189,12 @@ impl Campaign {
         matches!(self.state, State::Finished | State::Cancelled)
     }
 
+    /// Whether its counts change no more: nothing of it is left to be cleared.
+    #[must_use]
+    pub fn counted_out(&self) -> bool {
+        self.closed() && self.swept
+    }
+
     /// Whether it has had something to tell for longer than `age`.
     #[must_use]
     pub fn news_before(&self, now: Timestamp, age: SignedDuration) -> bool {
@@ -323,10 +329,19 @@ impl Campaign {
 
     // === what the runner finds ===
 
-    /// All targets are listed: gates may be judged, and the campaign may finish.
+    /// All targets are listed: gates may be judged, and the campaign may finish. One that is paused stays so.
     pub fn prepared(&mut self, now: Timestamp) {
         self.prepared_at = Some(now);
-        self.state = State::Running;
+        if self.state != State::Paused {
+            self.state = State::Running;
+        }
+    }
+
+    /// Whether its targets are still to be listed.
+    #[must_use]
+    pub fn preparing(&self) -> bool {
+        let at_work = matches!(self.state, State::Preparing | State::Paused);
+        at_work && self.prepared_at.is_none()
     }
 
     /// The wave is released; its gate is judged after the hold.
@@ -334,16 +349,17 @@ impl Campaign {
         let Some(wave) = self.definition.waves.get(usize::from(self.wave)) else {
             return;
         };
-        let hold = SignedDuration::try_from(wave.gate.hold).unwrap_or(SignedDuration::MAX);
+        let hold = SignedDuration::try_from(hold_of(wave)).unwrap_or(SignedDuration::MAX);
         self.judge_at = Some(later(now, hold));
     }
 
     /// The campaign with its gate's hold begun anew, if the gate is due while its first pushes have waited for so long to be
-    /// sent: an outage must not pass for an answer of the fleet.
+    /// sent: an outage must not pass for an answer of the fleet, nor may a hold that is over before they are sent.
     #[must_use]
     pub fn held_up(&self, backlog: Duration, now: Timestamp) -> Option<Self> {
         let due = self.judge_at.is_some_and(|at| at <= now);
-        if self.state != State::Running || !due || backlog <= AHEAD {
+        let wave = self.definition.waves.get(usize::from(self.wave))?;
+        if self.state != State::Running || !due || backlog <= AHEAD.min(hold_of(wave) / 2) {
             return None;
         }
         let mut campaign = self.clone();
@@ -401,6 +417,11 @@ impl Campaign {
             &[("counts", Value::Object(totals))],
         );
     }
+}
+
+/// How long a released wave waits for its gate. A shorter hold could be over before anybody has looked at the queues.
+fn hold_of(wave: &Wave) -> Duration {
+    wave.gate.hold.max(Duration::from_secs(1))
 }
 
 impl News {

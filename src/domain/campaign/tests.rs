@@ -147,12 +147,46 @@ fn what_a_selection_names_is_released_while_the_rest_is_being_listed() {
 
     campaign.pause(at(2)).unwrap();
     let duties = does(campaign.tick(&counts(5, 5, 0), at(2)));
-    assert_eq!(duties, Duties::default());
+    assert_eq!((duties.prepare, duties.release), (true, 0));
     campaign.resume(at(3)).unwrap();
     assert_eq!(campaign.state, State::Preparing);
     campaign.prepared(at(4));
     let duties = does(campaign.tick(&counts(9, 9, 0), at(5)));
     assert_eq!((duties.prepare, duties.release), (false, 9));
+}
+
+#[test]
+fn every_target_is_listed_though_the_campaign_is_paused_or_its_deadline_is_over() {
+    let over = at(8 * 24 * 3_600);
+    for paused in [false, true] {
+        let mut campaign = draft();
+        campaign.definition.selection = Selection::All;
+        campaign.start(at(0), None).unwrap();
+        if paused {
+            campaign.pause(at(1)).unwrap();
+        }
+        // What is listed so far has ended or not: the rest is listed first, and nothing is released.
+        for listed in [counts(0, 0, 0), counts(5, 3, 2)] {
+            let duties = does(campaign.tick(&listed, over));
+            let listing = Duties {
+                prepare: true,
+                ..Duties::default()
+            };
+            assert_eq!(duties, listing, "paused: {paused}");
+        }
+
+        assert!(campaign.preparing());
+        campaign.prepared(over);
+        assert!(!campaign.preparing());
+        let state = if paused {
+            State::Paused
+        } else {
+            State::Running
+        };
+        assert_eq!((campaign.state, campaign.pause.is_some()), (state, paused));
+        let duties = does(campaign.tick(&counts(9, 9, 0), over));
+        assert_eq!((duties.prepare, duties.sweep), (false, Some(Sweep::Expire)));
+    }
 }
 
 #[test]
@@ -191,6 +225,21 @@ fn a_gate_waits_until_its_notifications_are_out() {
     let again = held.held_up(AHEAD * 2, at(70)).unwrap();
     assert_eq!(again.judge_at, Some(at(130)));
     assert_eq!(again.held_up(AHEAD, at(130)), None, "what was due is sent");
+}
+
+#[test]
+fn a_short_hold_is_no_longer_than_its_notifications_wait() {
+    for (hold, waits) in [(0, 0.5), (2, 1.0), (8, 4.0), (600, 5.0)] {
+        let mut campaign = waves(&[WaveSize::Targets(40)]);
+        campaign.definition.waves[0].gate.hold = Duration::from_secs(hold);
+        let held = becomes(campaign.tick(&counts(1_000, 960, 40), at(10)));
+        let due = held.judge_at.unwrap();
+        assert!(due > at(10));
+        let enough = Duration::from_secs_f64(waits);
+        assert_eq!(held.held_up(enough, due), None, "{hold}");
+        let again = held.held_up(enough + Duration::from_millis(1), due);
+        assert!(again.is_some_and(|c| c.judge_at > Some(due)), "{hold}");
+    }
 }
 
 #[test]

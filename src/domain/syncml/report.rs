@@ -47,7 +47,7 @@ pub enum ChannelFinding {
     /// Nothing: it was not asked for, or the device answered without a result.
     #[default]
     NotReported,
-    /// The device has none yet: registration takes a moment, ask again in the next session.
+    /// The device has none: registration takes a moment, or no PFN is set.
     Empty,
     /// A channel.
     Uri(ChannelUri),
@@ -88,7 +88,7 @@ impl SyncMlReport {
     /// `sent` are the commands that this message answers: see [`numbered`](super::commands::numbered). Without them an answer that names no node may be about something
     /// else: then a failed `Replace` counts only if the device does not report a working channel, and a node that is not found
     /// only if the message says nothing else about push. A PFN that was set in this session is given until the next one to
-    /// work.
+    /// work. A device that was asked and has no channel to push to, with no reason for it, may have no PFN.
     #[must_use]
     pub fn next_step(&self, sent: Option<&[Command]>) -> Option<SetPfn> {
         let answers = self.answers_to(sent);
@@ -102,8 +102,19 @@ impl SyncMlReport {
                 return Some(step);
             }
         }
-        let cured_by_pfn = self.push_status.is_some_and(PushStatus::wants_pfn_again);
+        let cured_by_pfn = match self.push_status {
+            Some(PushStatus::Success) | None => sent.is_some() && self.lacks_channel(),
+            Some(status) => status.wants_pfn_again(),
+        };
         (cured_by_pfn && !self.has_set_pfn(sent)).then_some(SetPfn::Again)
+    }
+
+    /// True if the device was asked for its channel and has none that this broker may push to.
+    fn lacks_channel(&self) -> bool {
+        match self.channel {
+            ChannelFinding::Empty | ChannelFinding::Refused(_) => true,
+            ChannelFinding::NotReported | ChannelFinding::Uri(_) => false,
+        }
     }
 
     /// The answers, with the nodes that they are known to be about from the commands that were sent.

@@ -23,8 +23,9 @@ pub enum Registered {
 
 /// Takes up the URI that the device reported.
 ///
-/// A new URI revives a device and lets a blocked or silenced push go out now; an awaiting push keeps its timer, since the
-/// device is awake and reporting. The same URI does not extend the channel's life, nor does the one before it that comes back;
+/// A new URI revives a device and lets a blocked or silenced push go out now. Any other push goes out again after the first
+/// step of the schedule at the latest: the device is awake and reporting, but should its session not come, what WNS holds for
+/// the old URI is no use any more. The same URI does not extend the channel's life, nor does the one before it that comes back;
 /// if the current one is dead, it earns one trial a day.
 pub fn register(
     step: &Step<'_>,
@@ -54,6 +55,8 @@ pub fn register(
     });
     if hindered {
         due_now(step, record);
+    } else {
+        due_soon(step, record);
     }
     effects.events.push(
         Event::of_device(EventKind::ChannelRegistered, step.now, step.device).with("host", host),
@@ -85,6 +88,15 @@ fn due_now(step: &Step<'_>, record: &mut DeviceRecord) {
     if let Some(push) = &mut record.push {
         push.next_at = push.next_at.min(at);
         push.failures = 0;
+    }
+}
+
+/// Lets the open push, if there is one, go out after the first step of the schedule: what WNS holds for an old URI is no
+/// reason to wait with the new one.
+pub(super) fn due_soon(step: &Step<'_>, record: &mut DeviceRecord) {
+    if let Some(push) = &mut record.push {
+        let soon = later(step.now, step.rules.repush_delay(1, step.jitter));
+        push.next_at = push.next_at.min(soon);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Effects, Step, close_asks};
+use super::{Effects, Step, close_asks, review::expired};
 use crate::domain::{ask::CloseReason, record::DeviceRecord, schedule::later};
 
 /// What a check-in came to.
@@ -14,7 +14,8 @@ pub struct CheckedIn {
     pub ahead: SignedDuration,
 }
 
-/// Notes a session that began `at`, and closes the asks opened before it.
+/// Notes a session that began `at`, and closes the asks opened before it. One that began after an ask's deadline came too
+/// late for it: that ask has expired, though nobody has seen it until now.
 ///
 /// Clocks differ: a session counts if it began no earlier than the tolerated skew before the ask was opened, and one that
 /// seems to begin in the future began now. So does an ask: if it seems to be opened in the future, our clock was set back,
@@ -27,8 +28,10 @@ pub fn check_in(step: &Step<'_>, record: &mut DeviceRecord, at: Timestamp) -> Ch
     record.last_check_in = Some(at);
     let mut effects = Effects::default();
     let counts_until = later(at, step.rules.check_in_skew);
-    close_asks(step, record, &mut effects, |_, ask| {
-        (ask.opened_at.min(step.now) <= counts_until).then_some(CloseReason::CheckedIn)
+    close_asks(step, record, &mut effects, |record, ask| {
+        let answers = ask.opened_at.min(step.now) <= counts_until && at <= ask.deadline;
+        let expires = || expired(step, record, ask);
+        answers.then_some(CloseReason::CheckedIn).or_else(expires)
     });
     record.last_check_in = Some(latest);
     CheckedIn { effects, ahead }

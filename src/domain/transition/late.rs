@@ -2,7 +2,7 @@
 
 use super::{Attempt, ClosedTarget, Effects};
 use crate::domain::{
-    ask::{CloseReason, Source},
+    ask::{Ask, CloseReason, Phase, Source},
     record::{ClosedAsk, DeviceRecord},
     wns::reply::Outcome,
 };
@@ -11,7 +11,8 @@ use crate::domain::{
 /// within a second, and answers of WNS are committed in batches. `claimed` is the record when the push was claimed. Moves no
 /// state: the targets have ended, and their reports gain an attempt and its ids.
 ///
-/// Nothing is credited when other asks kept the push open, or when a further push has ended since.
+/// Nothing is credited when other asks kept the push open, or when a further push has ended since, nor to an ask whose
+/// deadline had come: it may have ended as expired.
 pub fn credit_late(
     record: &mut DeviceRecord,
     claimed: &DeviceRecord,
@@ -34,26 +35,37 @@ pub fn credit_late(
     }
     closed.attempts = closed.attempts.saturating_add(1);
     let accepted = matches!(attempt.outcome, Outcome::Accepted { .. });
-    for ask in push.asks.iter().filter(|ask| attempt.serves(ask)) {
+    let closed_at = closed.closed_at;
+    let served = |ask: &&Ask| attempt.serves(ask) && ask.deadline > closed_at;
+    for ask in push.asks.iter().filter(served) {
         let Source::Campaign(id) = &ask.source else {
             continue;
         };
         effects.attempted.push(id.clone());
-        effects.amended.push(ClosedTarget {
+        let credited = ClosedTarget {
             ask: ClosedAsk {
                 source: ask.source.clone(),
                 reason: CloseReason::CheckedIn,
                 opened_at: ask.opened_at,
-                closed_at: closed.closed_at,
+                closed_at,
             },
             released: true,
             wave: ask.wave,
             attempts: closed.attempts.saturating_sub(ask.attempts_before),
-            // The reply came after the session: the notification is older than both.
-            accepted_at: accepted.then_some(attempt.began_at),
+            accepted_at: match ask.phase {
+                Phase::Awaiting { accepted_at } => Some(accepted_at),
+                // The reply came after the session: the notification is older than both.
+                Phase::Waiting => accepted.then_some(attempt.began_at),
+            },
             checked_in_at,
             last: last.clone(),
-        });
+        };
+        if ask.phase == Phase::Waiting
+            && let Some(delay) = credited.check_in_delay()
+        {
+            effects.delays.push((id.clone(), delay));
+        }
+        effects.amended.push(credited);
     }
     effects
 }

@@ -108,8 +108,13 @@ pub fn overdue(step: &Step<'_>, record: &mut DeviceRecord) -> Effects {
 /// Closes the asks whose deadline has come, each with what stood in its way.
 pub(super) fn expire_into(step: &Step<'_>, record: &mut DeviceRecord, effects: &mut Effects) {
     close_asks(step, record, effects, |record, ask| {
-        (ask.deadline <= step.now).then(|| CloseReason::Expired(hindrance(record, ask)))
+        expired(step, record, ask)
     });
+}
+
+/// How an ask ends whose deadline has come; `None` before.
+pub(super) fn expired(step: &Step<'_>, record: &DeviceRecord, ask: &Ask) -> Option<CloseReason> {
+    (ask.deadline <= step.now).then(|| CloseReason::Expired(hindrance(record, ask)))
 }
 
 fn hindrance(record: &DeviceRecord, ask: &Ask) -> ExpiryCause {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Effects, Step, close_asks, review::expire_into};
+use super::{Effects, Step, channel::due_soon, close_asks, review::expire_into};
 use crate::domain::{
     ask::{Ask, Class, CloseReason, Goal, Phase, Source},
     channel::{ChannelState, Generation, SUSPECT_HOLD, Trial},
@@ -74,7 +74,12 @@ pub fn settle(step: &Step<'_>, record: &mut DeviceRecord, attempt: &Attempt) -> 
         mark_channel(step, record, attempt, &mut effects);
     }
     match &attempt.outcome {
-        Outcome::Accepted { cached, .. } => accepted(step, record, attempt, *cached, &mut effects),
+        Outcome::Accepted { cached, .. } => {
+            accepted(step, record, attempt, *cached, &mut effects);
+            if !current {
+                due_soon(step, record);
+            }
+        }
         Outcome::OurFault { .. } | Outcome::Redirected { .. } if !attempt.wave => {
             close_asks(step, record, &mut effects, |_, ask| {
                 attempt.serves(ask).then_some(CloseReason::Rejected)

@@ -19,6 +19,7 @@ use crate::domain::{
 mod channels;
 mod life;
 mod machine;
+mod overtaken;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 

@@ -32,7 +32,7 @@ impl Campaigns {
     /// [`CampaignError::Refused`] while it is at work or being swept.
     pub async fn delete(&self, tenant: &TenantId, id: &CampaignId) -> Result<(), CampaignError> {
         let campaign = self.get(tenant, id).await?;
-        let over = campaign.state == State::Draft || (campaign.closed() && campaign.swept);
+        let over = campaign.state == State::Draft || campaign.counted_out();
         if !over {
             return Err(CampaignError::Refused(Refusal::WrongState {
                 state: campaign.state,

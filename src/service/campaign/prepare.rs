@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::{
+    CampaignError,
     batch::Hand,
     selecting::{Selected, Selecting},
 };
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// Lists page by page until all are listed or time is up. Answers whether all are. A walk that begins anew meets the
-/// same devices again; none is listed twice.
+/// same devices again; none is listed twice. Once the campaign is called off, no further page is listed.
 pub(super) async fn prepare(
     hand: &Hand<'_>,
     selecting: &mut Selecting,
@@ -26,9 +27,23 @@ pub(super) async fn prepare(
         let Some(selected) = page.await? else {
             return Ok(true);
         };
+        if !preparing(hand).await? {
+            return Ok(false);
+        }
         list(hand, selected).await?;
         if Instant::now() >= until {
             return Ok(false);
+        }
+    }
+}
+
+/// Whether the campaign is still to be listed, by its document as it is now.
+async fn preparing(hand: &Hand<'_>) -> Result<bool, StoreError> {
+    match hand.desk.get(hand.tenant, &hand.campaign.id).await {
+        Ok(campaign) => Ok(campaign.preparing()),
+        Err(CampaignError::Store(error)) => Err(error),
+        Err(CampaignError::Unknown(_) | CampaignError::Refused(_) | CampaignError::Invalid(_)) => {
+            Ok(false)
         }
     }
 }

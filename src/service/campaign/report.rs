@@ -17,6 +17,9 @@ use crate::{
     },
 };
 
+/// About as many targets are looked at for one page, when few of them belong on it.
+const SCAN_MAX: usize = 16 * ROUND;
+
 /// A campaign and where its targets stand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -61,8 +64,8 @@ impl Campaigns {
         })
     }
 
-    /// Pages through the targets that are in one of `states`, or all if none is named. A page may be empty with more to
-    /// come. `limit` is a hint.
+    /// Pages through the targets that are in one of `states`, or all if none is named. A page that few of many targets belong
+    /// on may be short, or empty, with more to come. `limit` is a hint.
     ///
     /// # Errors
     /// [`CampaignError::Unknown`], or the store's.
@@ -80,12 +83,67 @@ impl Campaigns {
             }
             _ => ListName::Targets(id.clone()),
         };
+        let lines = Lines {
+            desk: self,
+            tenant,
+            campaign: &campaign,
+            list,
+            states,
+        };
         let (cursor, limit) = page;
-        let page = self
-            .store
-            .members(tenant, &list, cursor, limit.clamp(1, ROUND))
-            .await?;
-        let waiting = matches!(list, ListName::Waiting(_));
+        lines.page(cursor, limit.clamp(1, ROUND)).await
+    }
+}
+
+/// The targets of a campaign that are looked for.
+struct Lines<'a> {
+    desk: &'a Campaigns,
+    tenant: &'a TenantId,
+    campaign: &'a Campaign,
+    list: ListName,
+    states: &'a [TargetStatus],
+}
+
+impl Lines<'_> {
+    /// About `limit` targets from `cursor` on; fewer if there are no more among the next [`SCAN_MAX`] or so.
+    async fn page(
+        &self,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<TargetView>, CampaignError> {
+        let mut page = Page {
+            items: Vec::new(),
+            next: cursor.map(str::to_owned),
+        };
+        let (mut count, mut looked) = (limit, 0);
+        loop {
+            let left = limit - page.items.len();
+            let mut more = self.look(page.next.as_deref(), count).await?;
+            looked += count;
+            if more.items.len() > left && count > left {
+                // A cursor lies behind all that was looked at, so less is looked at instead of leaving some out.
+                count = (count / 2).max(left);
+                continue;
+            }
+            page.items.append(&mut more.items);
+            page.next = more.next;
+            if page.next.is_none() || page.items.len() >= limit || looked >= SCAN_MAX {
+                return Ok(page);
+            }
+            count = (count * 2).min(ROUND);
+        }
+    }
+
+    /// Those that are looked for among the next `count` members of the list.
+    async fn look(
+        &self,
+        cursor: Option<&str>,
+        count: usize,
+    ) -> Result<Page<TargetView>, CampaignError> {
+        let store = &self.desk.store;
+        let page = store.members(self.tenant, &self.list, cursor, count);
+        let page = page.await?;
+        let waiting = matches!(self.list, ListName::Waiting(_));
         let mut items = Vec::with_capacity(page.items.len());
         let unread: Vec<DeviceId> = page
             .items
@@ -93,19 +151,16 @@ impl Campaigns {
             .filter(|m| !waiting && m.text.is_empty())
             .map(|m| m.device.clone())
             .collect();
-        let mut read = self
-            .records_of(tenant, unread)
-            .await?
-            .into_iter()
-            .peekable();
+        let read = self.desk.records_of(self.tenant, unread).await?;
+        let mut read = read.into_iter().peekable();
         for member in page.items {
             let record = read.next_if(|s| s.device == member.device);
             let record = record.and_then(|s| s.record);
             let view = match ended(&member, waiting) {
                 Some(view) => view,
-                None => TargetView::unfinished(member.device, &campaign, record.as_ref()),
+                None => TargetView::unfinished(member.device, self.campaign, record.as_ref()),
             };
-            if states.is_empty() || states.contains(&view.status) {
+            if self.states.is_empty() || self.states.contains(&view.status) {
                 items.push(view);
             }
         }

@@ -217,7 +217,7 @@ impl Shift {
     }
 
     async fn become_(&mut self, version: u64, next: Campaign) -> Result<Next, StoreError> {
-        if next.closed() && next.swept {
+        if next.counted_out() {
             // Nothing is left in the queues; a park that outlives its campaign would be kept for ever.
             let selector = selector(&self.tenant, &self.id);
             self.desk.store.unpark(&selector).await?;
@@ -294,7 +294,7 @@ impl Shift {
                     | CampaignError::Invalid(_),
                 ) => return Ok(Next::Now),
             };
-            if campaign.state == State::Preparing {
+            if campaign.preparing() {
                 campaign.prepared(now);
                 return self.become_(version, campaign).await;
             }

@@ -1,3 +1,5 @@
+mod again;
+
 use std::num::NonZeroU16;
 
 use proptest::prelude::*;
@@ -352,38 +354,6 @@ fn an_answer_says_no_more_than_is_known_of_its_node() {
         known
             .meaning()
             .starts_with("the Push node has not been made")
-    );
-}
-
-#[test]
-fn a_status_that_a_new_registration_cures_sets_the_pfn_again() {
-    for code in 0..=9 {
-        let report = message(&results("Status", &format!("<Data>{code}</Data>")));
-        let again = matches!(code, 1 | 3 | 4 | 5 | 8 | 9).then_some(SetPfn::Again);
-        assert_eq!(report.next_step(None), again, "{code}");
-    }
-}
-
-#[test]
-fn a_pfn_that_was_just_set_is_given_until_the_next_session() {
-    let status = results("Status", "<Data>4</Data>");
-    let named = answer("Replace", 2, 200, &format!("{ROOT}/PFN"));
-    assert_eq!(message(&format!("{named}{status}")).next_step(None), None);
-
-    let unnamed = message(&format!("{}{status}", answer("Replace", 2, 200, "")));
-    let steps = [
-        (Some(sent(SetPfn::Again)), None),
-        // Command 2 added the node, 3 the PFN, of which there is no answer.
-        (Some(sent(SetPfn::FirstTime)), Some(SetPfn::Again)),
-        (None, Some(SetPfn::Again)),
-    ];
-    for (sent, next) in steps {
-        assert_eq!(unnamed.next_step(sent.as_deref()), next, "{sent:?}");
-    }
-    let query = numbered(None, NonZeroU16::MIN);
-    assert_eq!(
-        message(&status).next_step(Some(&query)),
-        Some(SetPfn::Again)
     );
 }
 

@@ -24,6 +24,40 @@ fn a_new_uri_does_not_push_a_device_that_is_awake() {
 }
 
 #[test]
+fn what_wns_holds_for_an_old_uri_does_not_keep_the_new_one_waiting() {
+    let cached = || Outcome::Accepted {
+        cached: true,
+        stated: true,
+    };
+    let held = Attempt {
+        ttl: Duration::from_hours(12),
+        ..Bench::with_channel().attempt(at(0), cached())
+    };
+    let first_step = SignedDuration::from_secs(990);
+
+    let mut b = Bench::with_channel();
+    b.direct(Goal::CheckIn);
+    let generation = b.record.generation();
+    let held = Attempt { generation, ..held };
+    b.run(|step, record| ((), settle(step, record, &held)));
+    assert_eq!(b.place().unwrap().2, at(12 * 3_600));
+    b.now = at(3_600);
+    b.register(2);
+    let soon = (Lane::Repush, Flow::Direct, at(3_600) + first_step);
+    assert_eq!(b.place().as_ref(), Some(&soon));
+    b.now = at(3_700);
+    b.register(2);
+    assert_eq!(b.place(), Some(soon), "it is the same URI");
+
+    // The answer may come after the new URI.
+    let mut b = Bench::with_channel();
+    b.direct(Goal::CheckIn);
+    b.register(2);
+    b.run(|step, record| ((), settle(step, record, &held)));
+    assert_eq!(b.place().unwrap().2, at(0) + first_step);
+}
+
+#[test]
 fn a_refused_channel_is_suspect_for_a_minute_and_then_dead_once() {
     let mut b = Bench::with_channel();
     b.direct(Goal::Accepted);

@@ -41,36 +41,6 @@ fn a_check_in_goal_waits_for_the_session_and_is_pushed_again_until_then() {
 }
 
 #[test]
-fn a_session_that_overtakes_the_reply_leaves_the_attempt_to_its_target() {
-    let mut b = Bench::with_channel();
-    b.ask(campaign("c1"), Class::Bulk, Goal::CheckIn);
-    let claimed = b.record.clone();
-    let attempt = b.attempt(at(1), received());
-    b.now = at(2);
-    b.check_in(at(2));
-    assert_eq!(b.effects.closed[0].attempts, 0);
-
-    b.now = at(3);
-    let credit = |b: &mut Bench| {
-        let claimed = claimed.clone();
-        b.settle(at(1), received());
-        credit_late(&mut b.record, &claimed, &attempt)
-    };
-    let effects = credit(&mut b);
-
-    let amended = &effects.amended[0];
-    assert_eq!((amended.attempts, amended.accepted_at), (1, Some(at(1))));
-    assert_eq!(amended.checked_in_at, Some(at(2)));
-    assert_eq!(effects.attempted.len(), 1);
-    assert_eq!(b.closed(), [CloseReason::CheckedIn], "it has ended once");
-    assert_eq!(
-        credit(&mut b),
-        Effects::default(),
-        "a repeat credits nothing"
-    );
-}
-
-#[test]
 fn a_notification_held_by_wns_is_not_repeated_before_its_ttl() {
     let mut b = Bench::with_channel();
     b.direct(Goal::CheckIn);
@@ -93,6 +63,31 @@ fn a_session_older_than_the_ask_closes_nothing_but_skew_is_forgiven() {
     assert_eq!(b.closed(), []);
     b.check_in(at(95));
     assert_eq!(b.closed(), [CloseReason::CheckedIn]);
+}
+
+#[test]
+fn a_session_that_began_after_the_deadline_came_too_late_though_nobody_had_looked() {
+    let deadline = at(0) + DAY;
+    let second = SignedDuration::from_secs(1);
+    let asked = || {
+        let mut b = Bench::with_channel();
+        b.ask(campaign("c1"), Class::Bulk, Goal::CheckIn);
+        b.now = at(9);
+        b.direct(Goal::CheckIn);
+        b.now = deadline + second * 2;
+        b
+    };
+    let unsent = CloseReason::Expired(ExpiryCause::NotSent);
+    for (began, reasons) in [
+        (deadline - second, [CloseReason::CheckedIn; 2]),
+        (deadline, [CloseReason::CheckedIn; 2]),
+        (deadline + second, [unsent, CloseReason::CheckedIn]),
+    ] {
+        let mut b = asked();
+        b.check_in(began);
+        assert_eq!(b.closed(), reasons, "{began}");
+        assert_eq!(b.record.last_check_in, Some(began));
+    }
 }
 
 #[test]
