@@ -55,6 +55,7 @@ runbooks![
     "ReveilleAppThrottledOften",
     "ReveilleChannelsDyingInAWave",
     "ReveilleCheckInClockSkew",
+    "ReveilleCrashLoop",
     "ReveilleDown",
     "ReveilleErrorBudgetBurnFast",
     "ReveilleErrorBudgetBurnSlow",
