@@ -64,6 +64,7 @@ runbooks![
     "ReveilleManyChannelsDead",
     "ReveilleMassExpiryAhead",
     "ReveilleNoCheckIns",
+    "ReveilleNoToken",
     "ReveilleOldestDuePushFarTooOld",
     "ReveilleOldestDuePushTooOld",
     "ReveillePanics",
