@@ -351,8 +351,9 @@ async fn a_failing_endpoint_delays_no_other_and_is_switched_off_after_days() {
         let said =
             "every attempt has failed since 2025-10-09T08:53:20Z, the last one: answered 503";
         assert_eq!(disabled.reason, said);
-        let active = world.webhooks.active().await.unwrap();
-        assert_eq!(active, [(world.tenant.clone(), good)]);
+        let survey = world.webhooks.survey().await.unwrap();
+        assert_eq!(survey.active, [(world.tenant.clone(), good)]);
+        assert_eq!(survey.disabled, [(world.tenant.clone(), 1)].into());
 
         // Set anew it goes on where it stopped: nothing is lost.
         world.answers("bad", Vec::new());

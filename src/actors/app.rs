@@ -9,7 +9,7 @@ mod seen;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -87,6 +87,9 @@ pub struct App {
     seen: ArcSwap<Seen>,
     watched: Mutex<Watched>,
     changed: Notify,
+    /// What was told of the token: whether there is one, and whether the credential is refused and there is none.
+    has_token: AtomicBool,
+    stopped: AtomicBool,
 }
 
 impl App {
@@ -104,6 +107,8 @@ impl App {
             seen: ArcSwap::default(),
             watched: Mutex::default(),
             changed: Notify::new(),
+            has_token: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
         }
     }
 
@@ -261,30 +266,110 @@ impl App {
         asked: Instant,
         asked_at: Timestamp,
     ) -> Arc<Token> {
-        let stopped = self.tokens.stopped();
         let token = self.tokens.grant(reply, asked, asked_at);
         self.telemetry
             .token_granted(&self.metrics, token.expires_at);
-        if stopped {
-            self.telemetry
-                .app_resumed(&self.metrics, PauseReason::CredentialRefused);
-        }
+        self.look_at_token();
         token
     }
 
     /// Notes that there was no token.
     pub(super) fn token_failed(&self, failure: &TokenFailure, now: Timestamp) {
-        let stopped = self.tokens.stopped();
         self.tokens.fail(failure, now);
         self.telemetry
             .token_failed(&self.metrics, failure, Instant::now());
-        if self.tokens.stopped() && !stopped {
-            self.telemetry
-                .app_paused(&self.metrics, PauseReason::CredentialRefused, None);
+        self.look_at_token();
+    }
+
+    /// Tells that the last token has ended, or was refused, and whether that stops the app: a credential that is refused does so
+    /// only when there is no token left from before.
+    pub(super) fn look_at_token(&self) {
+        let has_token = self.tokens.usable().is_some();
+        if self.has_token.swap(has_token, Ordering::AcqRel) && !has_token {
+            self.telemetry.token_lost(&self.metrics);
+        }
+        let stopped = self.tokens.credential_refused() && !has_token;
+        if self.stopped.swap(stopped, Ordering::AcqRel) == stopped {
+            return;
+        }
+        let reason = PauseReason::CredentialRefused;
+        if stopped {
+            self.telemetry.app_paused(&self.metrics, reason, None);
+        } else {
+            self.telemetry.app_resumed(&self.metrics, reason);
         }
     }
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        actors::status::{AppStatus, TokenStatus},
+        domain::wns::{text::Text, token::AccessToken},
+    };
+
+    use super::*;
+
+    const LIFE: Duration = Duration::from_secs(240);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_credential_stops_the_app_when_its_last_token_has_ended() {
+        let telemetry = Telemetry::new(Duration::from_secs(60));
+        let id = AppId::new("contoso").unwrap();
+        let settings = AppSettings::new(id, PaceBounds::default());
+        let app = App::new(settings, &telemetry, &Arc::default());
+        let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let ends: Timestamp = "2026-03-01T12:04:00Z".parse().unwrap();
+        let grant = || TokenReply {
+            access_token: AccessToken::new("EwAA").unwrap(),
+            expires_in: LIFE,
+        };
+        let refused = TokenFailure::Credential {
+            error: Text::known("invalid_client"),
+            description: Text::default(),
+        };
+        let shown = |name: &str, labels: &str, value: i64| {
+            let line = format!("reveille_{name}{{app=\"contoso\"{labels}}} {value}");
+            let metrics = telemetry.render(Instant::now());
+            assert!(metrics.lines().any(|l| l == line), "{line} in {metrics}");
+        };
+        let paused = |value| shown("app_paused", ",reason=\"credential_refused\"", value);
+        let until = || match AppStatus::of(&app, now).token {
+            TokenStatus::Refused { expires_at, .. } => expires_at,
+            other => panic!("{other:?}"),
+        };
+
+        // The renewal is refused: the old token goes on serving.
+        app.token_granted(&grant(), Instant::now(), now);
+        app.token_failed(&refused, now);
+        assert!(app.tokens.usable().is_some());
+        assert_eq!(until(), Some(ends));
+        paused(0);
+        shown("credential_refused", "", 1);
+        shown("token_expiry_timestamp_seconds", "", ends.as_second());
+
+        // It ends: now the app is stopped.
+        tokio::time::advance(LIFE).await;
+        app.look_at_token();
+        assert_eq!(until(), None);
+        paused(1);
+        shown("token_expiry_timestamp_seconds", "", 0);
+
+        // An endpoint that is away has not taken the credential back.
+        let away = TokenFailure::Unavailable {
+            kind: crate::domain::wns::token::TokenOutage::Unreadable,
+            retry_after: None,
+        };
+        app.token_failed(&away, now);
+        shown("credential_refused", "", 1);
+
+        // Somebody mends it.
+        app.token_granted(&grant(), Instant::now(), now);
+        paused(0);
+        shown("credential_refused", "", 0);
     }
 }

@@ -86,11 +86,13 @@ async fn look_after(notifier: Notifier) {
         tasks.reap(began);
         let mut wait = LOOK_MAX;
         // A store that cannot be read now can be read at the next look.
-        if let Ok(active) = notifier.webhooks.active().await {
-            if active.is_empty() {
+        if let Ok(survey) = notifier.webhooks.survey().await {
+            if survey.active.is_empty() {
                 wait = LOOK_MAX_WITHOUT;
             }
-            tasks.begin(&notifier, active);
+            let telemetry = &notifier.means.telemetry;
+            telemetry.webhooks_disabled(&survey.disabled);
+            tasks.begin(&notifier, survey.active);
         }
         // Neither a change nor the end of the time is an error.
         let _woken = timeout(wait, changed.changed()).await;

@@ -19,7 +19,7 @@ pub enum TokenStatus {
         /// Its end.
         expires_at: Timestamp,
     },
-    /// The token endpoint refuses the credential: the app is stopped.
+    /// The token endpoint refuses the credential: without a token from before, the app is stopped.
     Refused {
         /// The endpoint's words.
         detail: String,
@@ -27,6 +27,8 @@ pub enum TokenStatus {
         cure: &'static str,
         /// Since when.
         since: Timestamp,
+        /// Until when the token in hand is good, if there is one.
+        expires_at: Option<Timestamp>,
     },
     /// The token endpoint is of no use now.
     Unavailable {
@@ -123,6 +125,7 @@ fn token_status(app: &App) -> TokenStatus {
             detail: failure.to_string(),
             cure: failure.cure(),
             since: *since,
+            expires_at,
         },
         Standing::Unavailable { failure, since } => TokenStatus::Unavailable {
             detail: failure.to_string(),

@@ -2,8 +2,8 @@
 //!
 //! Owns nothing but the time of its next request; the token lies in [`Tokens`](super::tokens::Tokens), where dispatchers read it without asking. It
 //! makes one request at a time, so there is never more than one in flight. After a restart it fetches again only if there is
-//! no good token. A refused credential stops the app: it is tried again every hour and when somebody asks; an outage is tried
-//! again with backoff, while a token that is still valid goes on serving.
+//! no good token. A refused credential is tried again every hour and when somebody asks, an outage with backoff; a token that is
+//! still valid goes on serving meanwhile. When it ends after a refusal, the app is stopped.
 
 use std::{sync::Arc, time::Duration};
 
@@ -98,6 +98,7 @@ async fn wait(keeper: &TokenKeeper, next: Instant) {
     loop {
         let now = Instant::now();
         keeper.metrics.progressed(now);
+        keeper.app.look_at_token();
         if now >= next {
             return;
         }

@@ -47,7 +47,7 @@ pub enum Standing {
     Starting,
     /// A token was granted.
     Granted,
-    /// The credential was refused: nothing is sent until somebody mends it.
+    /// The credential was refused: nothing is sent once the token in hand has ended, until somebody mends it.
     Refused {
         /// The endpoint's words.
         failure: TokenFailure,
@@ -108,9 +108,9 @@ impl Tokens {
         self.standing.load_full()
     }
 
-    /// Whether the credential is refused.
+    /// Whether the credential is refused. A token from before may still be good.
     #[must_use]
-    pub fn stopped(&self) -> bool {
+    pub fn credential_refused(&self) -> bool {
         matches!(**self.standing.load(), Standing::Refused { .. })
     }
 
@@ -138,7 +138,7 @@ impl Tokens {
             if let Some(token) = self.usable().filter(|token| token.serial > serial) {
                 return Some(token);
             }
-            if self.stopped() {
+            if self.credential_refused() {
                 return None;
             }
             let turn = timeout_at(until, changed.changed()).await;

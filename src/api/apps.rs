@@ -44,7 +44,7 @@ pub(super) struct AppView {
     app: String,
     /// Its package family name, if the configuration has it.
     pfn: Option<String>,
-    /// `sending`, `paused` (by hand), `held`, `throttled`, `stopped` (credential refused) or `starting` (no token yet).
+    /// `sending`, `paused` (by hand), `held`, `throttled`, `stopped` (credential refused, and no token left) or `starting` (no token yet).
     state: &'static str,
     /// The pause by hand; null if there is none.
     paused: Option<PauseView>,
@@ -78,7 +78,7 @@ pub(super) struct PauseView {
 pub(super) struct TokenView {
     /// `pending`, `valid`, `unavailable` (the endpoint cannot be reached) or `refused` (the credential is wrong).
     state: &'static str,
-    /// When it expires.
+    /// When it expires; null if there is none. Until then it is used, whatever the state.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
     /// What the token endpoint last said.
@@ -187,19 +187,17 @@ fn state(status: Option<&AppStatus>, decision: &AppDecision) -> &'static str {
     let Some(status) = status else {
         return "starting";
     };
-    match status.token.state {
-        TokenState::Refused => "stopped",
-        TokenState::Pending | TokenState::Valid | TokenState::Unavailable => {
-            if status.throttled_until.is_some() {
-                "throttled"
-            } else if !status.holds.is_empty() || status.outage {
-                "held"
-            } else if status.token.expires_at.is_none() {
-                "starting"
-            } else {
-                "sending"
-            }
-        }
+    let no_token = status.token.expires_at.is_none();
+    if no_token && status.token.state == TokenState::Refused {
+        "stopped"
+    } else if status.throttled_until.is_some() {
+        "throttled"
+    } else if !status.holds.is_empty() || status.outage {
+        "held"
+    } else if no_token {
+        "starting"
+    } else {
+        "sending"
     }
 }
 

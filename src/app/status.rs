@@ -71,9 +71,16 @@ fn token(status: &actors::TokenStatus) -> TokenStatus {
         actors::TokenStatus::Good { expires_at } => {
             told(TokenState::Valid, Some(*expires_at), None)
         }
-        actors::TokenStatus::Refused { detail, cure, .. } => {
-            told(TokenState::Refused, None, Some(format!("{detail}; {cure}")))
-        }
+        actors::TokenStatus::Refused {
+            detail,
+            cure,
+            expires_at,
+            ..
+        } => told(
+            TokenState::Refused,
+            *expires_at,
+            Some(format!("{detail}; {cure}")),
+        ),
         actors::TokenStatus::Unavailable {
             detail, expires_at, ..
         } => told(TokenState::Unavailable, *expires_at, Some(detail.clone())),

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use reqwest::{Client, redirect};
 use serde_json::{Value, json};
 
-use self::scrub::{Scrubber, redacted};
+use self::scrub::{Scrubber, public, redacted};
 use super::{Exit, Failure, client::BrokerArgs, print, print_json};
 use crate::{adapters::clock::SystemClock, ports::clock::Clock};
 
@@ -67,7 +67,7 @@ pub(super) async fn run(args: BundleArgs) -> Result<Exit, Failure> {
     scrubber.learn(args.broker.key.as_deref().unwrap_or_default());
     configuration(args.config.as_deref(), &mut collected, &mut scrubber);
     ask_broker(&args, &mut collected).await?;
-    about(&args, now, &mut collected);
+    about(&args, now, &mut collected, &mut scrubber);
     let output = args
         .output
         .unwrap_or_else(|| format!("reveille-bundle-{}.tar.gz", now.as_second()).into());
@@ -100,8 +100,13 @@ pub(super) async fn run(args: BundleArgs) -> Result<Exit, Failure> {
 
 /// The configuration file without what is private in it, and the names of the variables that change it.
 fn configuration(path: Option<&Path>, collected: &mut Collected, scrubber: &mut Scrubber) {
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| name.starts_with("REVEILLE_")).collect();
+    let mut names = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        if let Some(name) = name.to_str().filter(|name| name.starts_with("REVEILLE_")) {
+            names.push(name.to_owned());
+            public(&value.to_string_lossy(), scrubber);
+        }
+    }
     names.sort();
     collected
         .files
@@ -216,11 +221,11 @@ async fn ask(http: &Client, args: &BundleArgs, url: &str) -> Result<String, Stri
     Err(format!("the broker answered {status}"))
 }
 
-fn about(args: &BundleArgs, now: Timestamp, collected: &mut Collected) {
+fn about(args: &BundleArgs, now: Timestamp, collected: &mut Collected, scrubber: &mut Scrubber) {
     let about = json!({
         "collected_at": now.to_string(),
         "collected_by": env!("CARGO_PKG_VERSION"),
-        "server": args.broker.address.url(""),
+        "server": public(&args.broker.address.url(""), scrubber),
         "system": std::env::consts::OS,
         "architecture": std::env::consts::ARCH,
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),

@@ -48,6 +48,7 @@ pub use self::{
     private_url::PrivateUrl,
     reference::reference,
     retry::Retry,
+    schema::key_paths,
     secret::{Secret, SecretError, SecretSource},
     server::Server,
     store::{Backend, RedisStore, RedisTopology, Store},

@@ -113,7 +113,8 @@ pub(super) fn outlines() -> Vec<Outline> {
 }
 
 /// Paths of all keys, with `[]` for positions: `apps[].pace.ceiling_per_second`.
-pub(super) fn key_paths() -> Vec<String> {
+#[must_use]
+pub fn key_paths() -> Vec<String> {
     let of_table = |table: Outline| {
         table
             .keys

@@ -6,7 +6,7 @@ mod progress;
 mod round;
 mod run;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use uuid::{NoContext, Uuid};
@@ -71,6 +71,15 @@ pub struct Standing {
     pub webhook: Webhook,
     /// How far delivery has come.
     pub progress: Progress,
+}
+
+/// All webhooks of all tenants, by whether events go there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Those that are not switched off.
+    pub active: Vec<(TenantId, WebhookId)>,
+    /// How many of a tenant are switched off; a tenant without any is not there.
+    pub disabled: BTreeMap<TenantId, u64>,
 }
 
 /// The use cases.
@@ -274,12 +283,12 @@ impl Webhooks {
         Ok(())
     }
 
-    /// All webhooks that are not switched off, of all tenants. A document that cannot be read is passed over.
+    /// All webhooks of all tenants. A document that cannot be read is passed over.
     ///
     /// # Errors
     /// The store's.
-    pub async fn active(&self) -> Result<Vec<(TenantId, WebhookId)>, StoreError> {
-        let mut active = Vec::new();
+    pub async fn survey(&self) -> Result<Survey, StoreError> {
+        let mut survey = Survey::default();
         let mut cursor = None;
         loop {
             let page = self.store.list(PREFIX, cursor.as_deref(), PAGE).await?;
@@ -288,15 +297,18 @@ impl Webhooks {
                     .strip_prefix(PREFIX)
                     .and_then(|rest| TenantId::new(rest.split_once('/')?.0).ok());
                 let webhook: Option<Webhook> = read(name, document).ok();
-                if let (Some(tenant), Some(webhook)) = (tenant, webhook)
-                    && webhook.disabled.is_none()
-                {
-                    active.push((tenant, webhook.id));
+                let (Some(tenant), Some(webhook)) = (tenant, webhook) else {
+                    continue;
+                };
+                if webhook.disabled.is_none() {
+                    survey.active.push((tenant, webhook.id));
+                } else {
+                    *survey.disabled.entry(tenant).or_default() += 1;
                 }
             }
             cursor = page.next;
             if cursor.is_none() {
-                return Ok(active);
+                return Ok(survey);
             }
         }
     }

@@ -124,6 +124,8 @@ metrics! {
         breakers_open: IntGauge = "reveille_breakers_open", [APP];
         /// When the app's access token expires; 0 while there is none.
         token_expiry: IntGauge = "reveille_token_expiry_timestamp_seconds", [APP];
+        /// 1 after the token endpoint refused the app's credential, until it grants a token. One from before serves until it ends.
+        credential_refused: IntGauge = "reveille_credential_refused", [APP];
         /// Requests for an access token, by how they ended.
         token_refreshes: IntCounter = "reveille_token_refreshes_total", [APP, TOKEN_RESULT];
         /// When the app's secret expires, as configured; 0 if that is not known.
@@ -161,6 +163,8 @@ metrics! {
         permits_available: IntGauge = "reveille_dispatcher_permits_available", [DISPATCHER];
         /// Events written to the feeds.
         feed_events: IntCounter = "reveille_feed_events_total", [EVENT_TYPE];
+        /// Webhooks that are switched off.
+        webhooks_disabled: IntGauge = "reveille_webhooks_disabled", [TENANT];
         /// Requests to webhooks, by how they ended; under disabled, webhooks that were switched off.
         webhook_deliveries: IntCounter = "reveille_webhook_deliveries_total", [TENANT, DELIVERY];
         /// Age of the oldest event that the tenant's webhooks have not taken yet; 0 if they have all.

@@ -43,6 +43,7 @@ pub struct AppMetrics {
     pub(super) put_off: IntCounter,
     pub(super) breakers_open: IntGauge,
     pub(super) token_expiry: IntGauge,
+    pub(super) credential_refused: IntGauge,
     pub(super) token_refreshes: BTreeMap<TokenResult, IntCounter>,
     pub(super) secret_expiry: IntGauge,
 }
@@ -72,6 +73,7 @@ impl AppMetrics {
             put_off: all.pushes_put_off.with(&[id]),
             breakers_open: all.breakers_open.with(&[id]),
             token_expiry: all.token_expiry.with(&[id]),
+            credential_refused: all.credential_refused.with(&[id]),
             token_refreshes: each(TokenResult::ALL, |result| {
                 all.token_refreshes.with(&[id, result.as_str()])
             }),
@@ -108,6 +110,7 @@ pub struct TenantMetrics {
     pub(super) channels_expiring: BTreeMap<Horizon, IntGauge>,
     pub(super) campaigns: BTreeMap<CampaignPhase, IntGauge>,
     pub(super) campaign_targets: BTreeMap<TargetPhase, IntGauge>,
+    pub(super) webhooks_disabled: IntGauge,
     pub(super) webhook_deliveries: BTreeMap<DeliveryResult, IntCounter>,
     pub(super) webhook_lag: Gauge,
     /// By webhook that is delivered to, numbered as they came.
@@ -137,6 +140,7 @@ impl TenantMetrics {
             campaign_targets: each(TargetPhase::ALL, |state| {
                 all.campaign_targets.with(&[id, state.as_str()])
             }),
+            webhooks_disabled: all.webhooks_disabled.with(&[id]),
             webhook_deliveries: each(DeliveryResult::ALL, |result| {
                 all.webhook_deliveries.with(&[id, result.as_str()])
             }),

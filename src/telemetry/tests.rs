@@ -5,7 +5,7 @@ mod failures;
 mod scrape;
 mod traces;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -313,4 +313,18 @@ async fn a_panic_is_counted_and_logged_with_its_place() {
             .render(Instant::now())
             .contains("reveille_panics_total 0")
     );
+}
+
+#[test]
+fn webhooks_that_are_switched_off_are_counted_until_they_are_on_again() {
+    let telemetry = telemetry();
+    let counted = |count: u64| {
+        let line = format!(r#"reveille_webhooks_disabled{{tenant="emea"}} {count}"#);
+        assert!(shows(&telemetry, &line), "{line}");
+    };
+
+    telemetry.webhooks_disabled(&[(TenantId::new("emea").unwrap(), 2)].into());
+    counted(2);
+    telemetry.webhooks_disabled(&BTreeMap::new());
+    counted(0);
 }

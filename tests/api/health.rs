@@ -36,6 +36,7 @@ async fn an_app_that_is_stopped_is_told_and_does_not_make_the_broker_unready() {
     let broker = Broker::start().await;
     let mut app = sending();
     app.token.state = TokenState::Refused;
+    app.token.expires_at = None;
     app.token.detail = Some("invalid_client".to_owned());
     app.holds.push(Hold {
         reason: "token_refused".to_owned(),

@@ -2,7 +2,11 @@
 
 use jiff::SignedDuration;
 use reqwest::Method;
-use reveille::{domain::id::AppId, ports::queues::Queues, service::status::TokenState};
+use reveille::{
+    domain::id::AppId,
+    ports::queues::Queues,
+    service::status::{AppStatus, TokenState},
+};
 use serde_json::json;
 
 use crate::support::{Answer, Broker, sending, uri};
@@ -108,8 +112,18 @@ async fn an_app_is_shown_with_its_token_its_pace_and_what_holds_it() {
         broker.get("/v1/apps/contoso").await.body["state"],
         "throttled"
     );
+    app.throttled_until = None;
     app.token.state = TokenState::Refused;
-    broker.running.apps.lock().unwrap().insert(contoso, app);
+    let tell = |app: &AppStatus| {
+        let mut apps = broker.running.apps.lock().unwrap();
+        apps.insert(contoso.clone(), app.clone());
+    };
+    tell(&app);
+    let sending = broker.get("/v1/apps/contoso").await;
+    assert_eq!(sending.body["state"], "sending", "its token still lives");
+    assert_ne!(sending.body["token"]["expires_at"], serde_json::Value::Null);
+    app.token.expires_at = None;
+    tell(&app);
     assert_eq!(
         broker.get("/v1/apps/contoso").await.body["state"],
         "stopped"

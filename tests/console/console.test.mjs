@@ -145,7 +145,13 @@ test("a campaign shows its progress, is paused, resumed and cancelled", async ()
 
 test("on a phone nothing is wider than the screen, and an accessibility checker has nothing to say", async () => {
   const page = await open({ viewport: { width: 390, height: 844 }, colorScheme: "dark" });
+  const dead = devices.slice(0, 50).map((device) => ({ device, channel: { cause: "gone", since: new Date().toISOString() } }));
+  await page.route("**/devices?channel=dead*", (route) => route.fulfill({ json: { items: dead, next_cursor: null } }));
+  await page.reload();
   await seen(page, "#apps tbody tr", TENANT);
+  await seen(page, "#dead tbody tr", dead[49].device);
+  const { height } = await page.locator("#dead").boundingBox();
+  assert.ok(height <= 844, `the list is ${height} high`);
   const [content, screen] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
   assert.ok(content <= screen, `${content} > ${screen}`);
   await page.evaluate(AXE);
@@ -153,6 +159,12 @@ test("on a phone nothing is wider than the screen, and an accessibility checker 
   assert.deepEqual(violations.map((found) => `${found.id}: ${found.nodes.map((node) => node.html).join(" ")}`), []);
   const headings = await page.locator("main h2").allInnerTexts();
   assert.ok(headings.length >= 8, headings.join());
+  // Three links lead past everything, the last one to the place where a device is looked up.
+  await page.getByRole("link", { name: "Skip to what is wrong now" }).focus();
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  assert.equal(await focused(page), "device");
   await page.screenshot({ path: path.join(SHOTS, "phone.png"), fullPage: true });
   await page.context().close();
 });
@@ -177,6 +189,97 @@ test("an app that is stopped says what holds it, and no word is broken", async (
   await page.context().close();
 });
 
+test("a refused credential whose token still serves is no stopped app, and one without any token is critical", async () => {
+  const page = await open();
+  await seen(page, "#connection", "Live");
+  const ends = new Date(Date.now() + 600000).toISOString();
+  await page.route("**/v1/apps", async (route) => {
+    const response = await route.fetch();
+    const json = await response.json();
+    Object.assign(json.items[0], { state: "sending", token: { state: "refused", expires_at: ends, detail: "invalid_client" } });
+    const away = { state: "unavailable", expires_at: null, detail: "no answer" };
+    json.items.push({ ...json.items[0], app: "fabrikam", state: "starting", token: away }, { ...json.items[0], app: "litware", token: { ...away, expires_at: ends } });
+    await route.fulfill({ response, json });
+  });
+  for (const [kind, words, runbook] of [
+    ["critical", `The credential of ${TENANT} is refused: The present token serves until`, "ReveilleTokenRefused"],
+    ["critical", "fabrikam has no token: nothing is sent: the token endpoint does not answer: no answer", "ReveilleNoToken"],
+    ["warning", "No new token for litware: the token endpoint does not answer: no answer. The present token serves until", "ReveilleTokenEndsSoon"],
+  ]) {
+    await seen(page, `#problems li.${kind}`, words);
+    assert.match(await page.locator("#problems li", { hasText: words }).locator("a").getAttribute("href"), new RegExp(`${runbook}$`));
+  }
+  await seen(page, "#apps tbody tr", /refused\s*ends in/);
+  assert.doesNotMatch(await page.locator("#problems").innerText(), /stopped/);
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await page.context().close();
+});
+
+test("pushes that are due for minutes and not sent are told", async () => {
+  const page = await open();
+  await page.clock.install();
+  let looks = 0;
+  await page.route("**/metrics", async (route) => {
+    const response = await route.fetch();
+    looks += 1;
+    const kept = (await response.text()).split("\n").filter((line) => !/^reveille_(attempts_total|app_pushes_due)/.test(line));
+    await route.fulfill({ response, body: [...kept, `reveille_attempts_total{app="${TENANT}",outcome="accepted"} 5`, `reveille_app_pushes_due{app="${TENANT}"} 7`].join("\n") });
+  });
+  await page.reload();
+  await until("a first look", () => looks > 0);
+  await seen(page, "#connection", "Live");
+  assert.doesNotMatch(await page.locator("#problems").innerText(), /none is sent/);
+  await page.clock.fastForward(241000);
+  await seen(page, "#problems li.critical", `Pushes of ${TENANT} are due and none is sent: 7 are due`);
+  assert.match(await page.locator("#problems a").first().getAttribute("href"), /ReveillePushesNotFlowing$/);
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await page.context().close();
+});
+
+test("of hundreds of campaigns those that go on come first, and old ones are read once", async () => {
+  const campaigns = `/v1/tenants/${TENANT}/campaigns`;
+  const made = await rig.call("POST", campaigns, { name: "Newest", goal: "check_in", targets: "all" });
+  const all = Array.from({ length: 230 }, (_, n) => ({ ...made, id: `c${n}`, name: `Campaign ${n}`, state: "finished", created_at: new Date(n * 60000).toISOString() }));
+  Object.assign(all[229], { state: "running" });
+  Object.assign(all[215], { state: "paused", pause: { since: made.created_at, cause: "hand", detail: null } });
+  const asked = [];
+  const page = await open();
+  await page.route(`**${campaigns}?*`, (route) => {
+    const query = new URL(route.request().url()).searchParams;
+    const [from, limit] = [Number(query.get("cursor") || 0), Number(query.get("limit"))];
+    asked.push(from);
+    const end = from + limit;
+    return route.fulfill({ json: { items: all.slice(from, end), next_cursor: end < all.length ? String(end) : null } });
+  });
+  await page.reload();
+  await seen(page, "#campaigns tbody tr", "Campaign 229");
+  const first = await page.locator("#campaigns tbody tr td:first-child > span").allInnerTexts();
+  assert.deepEqual(first.slice(0, 3), ["Campaign 229", "Campaign 215", "Campaign 228"]);
+  assert.equal(first.length, 50);
+  await seen(page, "#campaigns caption", "180 older ones have ended too");
+  assert.ok(asked.includes(0) && asked.includes(100));
+  await until("looks at the end of the list alone", () => asked.slice(-3).every((from) => from === 200));
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await page.context().close();
+});
+
+test("a gate that stopped a campaign of another tenant is told", async () => {
+  const other = `${TENANT}-emea`;
+  await rig.call("PUT", `/v1/tenants/${other}`, { app: TENANT });
+  const [made] = (await rig.call("GET", `/v1/tenants/${TENANT}/campaigns?limit=1`)).items;
+  const page = await open();
+  await page.route("**/metrics", async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: `${await response.text()}\nreveille_campaigns{tenant="${other}",state="paused"} 1\n` });
+  });
+  const stopped = { ...made, name: "Elsewhere", state: "paused", pause: { since: made.created_at, cause: "gate", detail: "40 % failed" } };
+  await page.route(`**/v1/tenants/${other}/campaigns?*`, (route) => route.fulfill({ json: { items: [stopped], next_cursor: null } }));
+  await seen(page, "#problems li", `Campaign “Elsewhere” of ${other} stopped at a gate: 40 % failed`);
+  assert.equal(await page.getByLabel("Tenant").inputValue(), TENANT);
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await page.context().close();
+});
+
 test("trouble ahead and trouble inside is told on top: a wave, hosts away, mass expiry, a restart loop, a budget that burns", async () => {
   const page = await open();
   await seen(page, "#connection", "Live");
@@ -197,7 +300,9 @@ test("trouble ahead and trouble inside is told on top: a wave, hosts away, mass 
       assert.ok(text.includes(`\n${series} `), series);
       return text.replace(new RegExp(`\n${series.replace(/[{}]/g, "\\$&")} .*`), `\n${series} ${value}`);
     };
-    const text = set(body, `reveille_channels_expiring{tenant="${TENANT}",within="7d"}`, 150);
+    const elsewhere = ['reveille_channels{tenant="emea",state="dead"} 60', 'reveille_channels{tenant="emea",state="live"} 40', 'reveille_inbox_lag_seconds{tenant="emea"} 900'];
+    const more = [body, ...elsewhere, ""].join("\n");
+    const text = set(set(more, `reveille_channels_expiring{tenant="${TENANT}",within="7d"}`, 150), `reveille_webhooks_disabled{tenant="${TENANT}"}`, 2);
     return set(text, `reveille_attempts_total{app="${TENANT}",outcome="unavailable"}`, looks * 1000);
   });
   await change("**/v1/apps", (body) => {
@@ -213,11 +318,19 @@ test("trouble ahead and trouble inside is told on top: a wave, hosts away, mass 
     [`${TENANT} burns its error budget: `, "ReveilleErrorBudgetBurnFast"],
     [`150 channels of ${TENANT}: expire within a week`, "ReveilleMassExpiryAhead"],
     ["Some hosts of WNS do not answer fabrikam", "ReveilleHostBreakerOpen"],
+    ["60 devices of emea: cannot be woken, 60 % of all", "ReveilleManyChannelsDead"],
+    ["The inbox of emea: is 15 min behind", "ReveilleInboxLag"],
+    [`Webhooks of ${TENANT}: 2 switched off`, "ReveilleWebhookDisabled"],
   ]) {
     await seen(page, "#problems li", words);
     const link = page.locator("#problems li", { hasText: words }).locator("a");
     assert.match(await link.getAttribute("href"), new RegExp(`${runbook}$`));
   }
+  // A screen reader hears what is wrong, and not how its figures tick.
+  assert.equal(await page.locator("#problems[aria-live]").count(), 0);
+  const told = await page.getByRole("status").filter({ hasText: `Critical: ${TENANT} is held.` }).innerText();
+  assert.match(told, /Warning: 60 devices of emea\./);
+  assert.doesNotMatch(told, /cannot be woken/);
   await page.screenshot({ path: path.join(SHOTS, "trouble.png"), fullPage: true });
   await page.unrouteAll({ behavior: "ignoreErrors" });
   await page.context().close();

@@ -10,6 +10,9 @@ use crate::rig::{Rig, TENANT, until};
 /// Passwords and keys in places where people put them.
 const COLLECTOR_PASSWORD: &str = "c0llector-pa55word";
 const API_KEY: &str = "rvk_support_bm90LWEtcmVhbC1rZXk";
+const COLLECTOR_KEY: &str = "c0llector-query-k3y";
+const LOGIN: &str = "l0gin-of-a-gateway";
+const STRAY: &str = "stray-s3cret";
 const NEXT_SECRET: &str = "the-next-s3cret-of-the-app";
 const HEADER: &str = "x-collector-key=k3y-of-the-collector";
 /// A token that WNS quotes in its answer, with which somebody could push to a device.
@@ -42,7 +45,7 @@ async fn troubled() -> Rig {
     fs::write(&next, NEXT_SECRET).unwrap();
     rig.secret += &format!("\nsecret_next_file = \"{}\"", next.display());
     rig.extra = format!(
-        "[traces]\nendpoint = \"http://collector:{COLLECTOR_PASSWORD}@127.0.0.1:9/v1/traces\"\nsample = \"0%\"\n"
+        "[traces]\nendpoint = \"http://collector:{COLLECTOR_PASSWORD}@127.0.0.1:9/v1/traces?key={COLLECTOR_KEY}\"\nsample = \"0%\"\n"
     );
     for tenant in (0..TENANTS)
         .map(|n| format!("tenant-{n}"))
@@ -81,14 +84,22 @@ async fn a_bundle_has_what_support_asks_for_and_no_secret() {
     let rig = troubled().await;
     let login = rig.sandbox.credentials(TENANT).unwrap();
 
+    // and a key that does not exist, which its configuration got since
+    let config = rig.configure();
+    let stray = fs::read_to_string(&config).unwrap() + &format!("\n[stray]\npin = \"{STRAY}\"\n");
+    fs::write(&config, stray).unwrap();
+
     // when it is bundled
     let archive = rig.dir.path().join("bundle.tar.gz");
+    let server = rig
+        .url("")
+        .replace("http://", &format!("http://gate:{LOGIN}@"));
     let ended = Command::new(env!("CARGO_BIN_EXE_reveille"))
-        .args(["bundle", "--server", &rig.url(""), "--key", API_KEY])
+        .args(["bundle", "--server", &server, "--key", API_KEY])
         .arg("--output")
         .arg(&archive)
         .arg("--config")
-        .arg(rig.configure())
+        .arg(config)
         .env("E2E_WNS_SECRET", &login.secrets[0])
         .env("REVEILLE_STORE_URL", "redis://:r3dis-pa55word@127.0.0.1")
         .env("OTEL_EXPORTER_OTLP_HEADERS", HEADER)
@@ -134,6 +145,7 @@ async fn a_bundle_has_what_support_asks_for_and_no_secret() {
 
     // and nothing private, in any file
     let mut private = vec![COLLECTOR_PASSWORD, API_KEY, NEXT_SECRET, "r3dis-pa55word"];
+    private.extend([COLLECTOR_KEY, LOGIN, STRAY]);
     private.extend(["k3y-of-the-collector", login.secrets[0].as_str()]);
     private.extend(TOKENS);
     for (name, bytes) in &files {

@@ -175,6 +175,31 @@ fn a_name_that_does_not_exist_is_found() {
 }
 
 #[test]
+fn a_panel_that_counts_down_to_a_time_says_when_it_is_not_known_and_is_red_near_the_end() {
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&tools::read("deploy/grafana/dashboards/app.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let counting: Vec<_> = panels
+        .filter(|panel| {
+            panel["targets"][0]["expr"]
+                .as_str()
+                .is_some_and(|text| text.contains("_timestamp_seconds") && text.contains("time()"))
+        })
+        .collect();
+    assert_eq!(counting.len(), 2);
+    for panel in counting {
+        let defaults = &panel["fieldConfig"]["defaults"];
+        let asked = panel["targets"][0]["expr"].as_str().unwrap();
+        assert!(asked.contains(" > 0) - time()"), "{asked}");
+        assert!(defaults["noValue"].is_string(), "{panel}");
+        assert_eq!(
+            defaults["thresholds"]["steps"][0]["color"], "red",
+            "{panel}"
+        );
+    }
+}
+
+#[test]
 fn prometheus_understands_what_dashboards_and_runbooks_ask() {
     let folder = tempfile::tempdir().unwrap();
     let runbooks = files("deploy/runbooks", ".md")

@@ -1,12 +1,19 @@
 // Campaigns: how far they are, and pausing, resuming and cancelling them.
 
-import { call, path } from "./api.js";
+import { call, get, path } from "./api.js";
 import { by, confirmed, h, keyed, row, say, table, toast } from "./dom.js";
 import { ago, duration, moment, number, percent, words } from "./format.js";
 
 const COLUMNS = [["Campaign"], ["State"], ["Progress"], ["Targets"], ["To check-in"], ["Ends"], ["Do"]];
 const ENDED = ["accepted", "checked_in", "expired", "cancelled", "rejected"];
 const MOVING = ["waiting", "open", "held", "awaiting", "blocked"];
+
+const PAGE = 100;
+const PAGES_MAX = 50;
+/** Rows of the table; all that go on, and as many of those that have ended. */
+const ROWS = 50;
+/** After so many looks all is read anew: campaigns may have been deleted. */
+const LOOKS = 150;
 
 const ACTIONS = {
   start: { states: ["draft"], ask: "Start", text: "Its targets are counted and then woken at its pace." },
@@ -15,14 +22,73 @@ const ACTIONS = {
   cancel: { states: ["draft", "preparing", "running", "paused"], ask: "Cancel", text: "Its open targets end as cancelled. This cannot be undone.", danger: true },
 };
 
-export function showCampaigns(tenant, campaigns, refresh) {
+const over = (campaign) => campaign.state === "finished" || campaign.state === "cancelled";
+const newest = (a, b) => (a.created_at < b.created_at ? 1 : -1);
+
+/** The campaigns of one tenant. The API lists the oldest first: what has ended at the beginning is read once, not at each look. */
+export class Campaigns {
+  constructor(tenant) {
+    this.tenant = tenant;
+    this.begin();
+  }
+
+  begin() {
+    Object.assign(this, { looks: 0, from: null, ended: [], passed: 0 });
+  }
+
+  /** `{items, left}`: those that go on, then those that have ended, both newest first, and how many more have ended. */
+  async look() {
+    if (this.looks >= LOOKS) this.begin();
+    this.looks += 1;
+    try {
+      return await this.walk();
+    } catch (error) {
+      this.begin();
+      throw error;
+    }
+  }
+
+  async walk() {
+    const rest = [];
+    let cursor = this.from;
+    let settled = true;
+    for (let page = 0; page < PAGES_MAX; page += 1) {
+      const query = `?limit=${PAGE}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`;
+      const answer = await get(path("v1/tenants", this.tenant, "campaigns") + query);
+      cursor = answer.next_cursor;
+      settled = settled && cursor !== null && answer.items.every(over);
+      if (settled) {
+        this.from = cursor;
+        this.passed += answer.items.length;
+        this.ended = [...this.ended, ...answer.items].slice(-ROWS);
+      } else {
+        rest.push(...answer.items);
+      }
+      if (!cursor) break;
+    }
+    const moving = rest.filter((campaign) => !over(campaign)).sort(newest);
+    const ended = [...this.ended, ...rest.filter(over)].sort(newest).slice(0, Math.max(0, ROWS - moving.length));
+    return { items: [...moving, ...ended], left: this.passed + rest.length - moving.length - ended.length };
+  }
+}
+
+/** The campaigns of a tenant that a gate has stopped, with its name. */
+export async function ofGates(campaigns) {
+  const { items } = await campaigns.look();
+  return items.filter(atGate).map((campaign) => ({ ...campaign, tenant: campaigns.tenant }));
+}
+
+export const atGate = (campaign) => campaign.state === "paused" && campaign.pause && campaign.pause.cause === "gate";
+
+export function showCampaigns(tenant, { items: campaigns, left }, refresh) {
   if (campaigns.length === 0) {
     by("campaigns").replaceChildren(h("p", { class: "words" }, `${tenant} has no campaigns.`));
     return;
   }
-  const body = table(by("campaigns"), `Campaigns of ${tenant}, newest first`, COLUMNS);
-  const order = [...campaigns].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
-  keyed(body, order, (campaign) => `${tenant}/${campaign.id}`, (campaign) => make(tenant, campaign, refresh), update);
+  const body = table(by("campaigns"), "", COLUMNS);
+  const more = left > 0 ? `; ${number(left)} older ones have ended too` : "";
+  say(by("campaigns").querySelector("caption"), `Campaigns of ${tenant}: those that go on, then those that have ended, newest first${more}`);
+  keyed(body, campaigns, (campaign) => `${tenant}/${campaign.id}`, (campaign) => make(tenant, campaign, refresh), update);
 }
 
 function make(tenant, campaign, refresh) {

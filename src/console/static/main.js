@@ -2,22 +2,24 @@
 
 import { chosen, get, key, path, readiness, text, Unreachable } from "./api.js";
 import { showApps } from "./apps.js";
-import { showCampaigns } from "./campaigns.js";
+import { Campaigns, ofGates, showCampaigns } from "./campaigns.js";
 import { Chart } from "./charts.js";
 import { showDead, tellStory } from "./devices.js";
 import { by, h, say, toast } from "./dom.js";
 import { follow, unfollow } from "./live.js";
-import { parse, rates, Recent, sum } from "./metrics.js";
+import { parse, rates, Recent, samples, sum } from "./metrics.js";
 import { showFigures, showFleet, showProblems } from "./now.js";
 import { problems } from "./problems.js";
 
 const LOOK_MS = 2000;
 const LOOK_MAX_MS = 5000;
 const SLOW_LOOKS = 5;
+/** Other tenants with paused campaigns that are looked at for gates. */
+const OTHERS_MAX = 10;
 const OUTCOMES = ["accepted", "dropped", "channel_throttled", "channel_refused", "unavailable", "refused"];
 const PUSH_STATES = ["due", "scheduled", "leased", "awaiting", "blocked"];
 
-const page = { tenant: null, before: null, failures: 0, looks: 0, timer: null, looking: false };
+const page = { tenant: null, campaigns: null, others: [], elsewhere: new Map(), before: null, failures: 0, looks: 0, timer: null, looking: false };
 const throughput = new Chart("throughput", OUTCOMES);
 const pushes = new Chart("pushes", PUSH_STATES);
 const recent = new Recent();
@@ -36,11 +38,25 @@ async function look() {
   if (tenants || isMissing({ missing }, "tenants", true)) chooseTenant(tenants ? tenants.items.map((item) => item.tenant) : []);
   const name = page.tenant;
   const [tenant, campaigns] = name && tenants
-    ? await Promise.all([see(name, get(path("v1/tenants", name))), see("campaigns", get(`${path("v1/tenants", name, "campaigns")}?limit=50`))])
+    ? await Promise.all([see(name, get(path("v1/tenants", name))), see("campaigns", page.campaigns.look())])
     : [null, null];
   const parsed = metrics && parse(metrics);
+  if (parsed && page.looks % SLOW_LOOKS === 0) page.others = await Promise.all(pausedElsewhere(parsed, tenants).map((other) => see(`campaigns of ${other}`, ofGates(campaignsOf(other)))));
   const at = Date.now();
-  return { at, ready, apps: apps && apps.items, tenant, campaigns: campaigns && campaigns.items, metrics: parsed, missing, lost: parsed && recent.add(at, parsed) };
+  return { at, ready, apps: apps && apps.items, tenant, campaigns, others: page.others.flatMap((stuck) => stuck || []), metrics: parsed, missing, lost: parsed && recent.add(at, parsed) };
+}
+
+/** Tenants beside the chosen one that this key reaches and whose campaigns stand still, by a gate perhaps. */
+function pausedElsewhere(metrics, tenants) {
+  const reached = tenants ? tenants.items.map((item) => item.tenant) : [];
+  const paused = samples(metrics, "reveille_campaigns", { state: "paused" }).filter(({ value }) => value > 0).map(({ labels }) => labels.tenant);
+  return paused.filter((name) => name !== page.tenant && reached.includes(name)).slice(0, OTHERS_MAX);
+}
+
+/** What was read of another tenant's campaigns is kept for the next look. */
+function campaignsOf(name) {
+  if (!page.elsewhere.has(name)) page.elsewhere.set(name, new Campaigns(name));
+  return page.elsewhere.get(name);
 }
 
 /** Whether a part was not seen because the key may not, or because the call failed. */
@@ -61,6 +77,7 @@ function chooseTenant(names) {
 
 function changeTenant(name) {
   page.tenant = name;
+  page.campaigns = name && new Campaigns(name);
   page.looks = 0;
   pushes.clear();
   by("story").replaceChildren();

@@ -42,23 +42,29 @@ const MINUTES = 5;
 /** Outcomes that say nothing of the channel: what the error budget is spent on, as the recording rules have it. */
 const LOST = ["unavailable", "app_throttled", "token_refused", "domain_blocked", "our_fault", "redirected"];
 
-/** Remembers the attempts of each app for some minutes; `add` gives what they brought: `[{app, attempts, lost}]`. */
+const NONE = { attempts: 0, lost: 0, due: 0 };
+
+/**
+ * Remembers the attempts of each app for some minutes; `add` gives what they brought: `[{app, attempts, lost, seconds, waiting}]`,
+ * `waiting` if pushes were due at each look of these `seconds`.
+ */
 export class Recent {
   looks = [];
 
   add(at, metrics) {
     const totals = new Map();
     for (const { labels, value } of samples(metrics, "reveille_attempts_total")) {
-      const total = totals.get(labels.app) || { attempts: 0, lost: 0 };
+      const total = totals.get(labels.app) || { ...NONE, due: sum(metrics, "reveille_app_pushes_due", { app: labels.app }) };
       total.attempts += value;
       if (LOST.includes(labels.outcome)) total.lost += value;
       totals.set(labels.app, total);
     }
     this.looks = this.looks.filter((look) => at - look.at <= MINUTES * 60000);
-    const first = this.looks.length > 0 ? this.looks[0].totals : totals;
+    const [{ at: since, totals: first }] = [...this.looks, { at, totals }];
     const gains = [...totals].map(([app, total]) => {
-      const before = first.get(app) || { attempts: 0, lost: 0 };
-      return { app, attempts: total.attempts - before.attempts, lost: total.lost - before.lost };
+      const before = first.get(app) || NONE;
+      const waiting = total.due > 0 && this.looks.every((look) => (look.totals.get(app) || NONE).due > 0);
+      return { app, attempts: total.attempts - before.attempts, lost: total.lost - before.lost, seconds: (at - since) / 1000, waiting };
     });
     // Counters that began anew tell nothing of before.
     if (gains.some(({ attempts }) => attempts < 0)) this.looks = [];

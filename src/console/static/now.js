@@ -4,16 +4,16 @@ import { by, h, keyed, say } from "./dom.js";
 import { duration, number, percent } from "./format.js";
 import { samples, sum } from "./metrics.js";
 
-/** `metered` says whether the broker's metrics were read. */
+/** `metered` says whether the broker's metrics were read. Screen readers are told the subjects; the words behind them tick. */
 export function showProblems(found, metered) {
   const list = found.length > 0 ? found : [fine(metered)];
+  say(by("problems-told"), list.map(marked).join(" "));
   const make = () => h("li", {}, h("strong", { class: "word" }), " ", h("span"), h("a"));
   const text = (problem) => `${problem.subject}|${problem.runbook}`;
   keyed(by("problems"), list, text, make, (item, problem) => {
     const [subject, words, link] = item.children;
     if (item.className !== problem.severity) item.className = problem.severity;
-    const mark = { critical: "Critical: ", warning: "Warning: ", fine: "" }[problem.severity];
-    say(subject, `${mark}${problem.subject}${problem.severity === "fine" ? "." : ":"}`);
+    say(subject, marked(problem).replace(/\.$/, problem.severity === "fine" ? "." : ":"));
     say(words, `${problem.text} `);
     link.hidden = !problem.runbook;
     if (problem.runbook && link.textContent !== "What to do") {
@@ -21,6 +21,10 @@ export function showProblems(found, metered) {
       say(link, "What to do");
     }
   });
+}
+
+function marked({ severity, subject }) {
+  return `${{ critical: "Critical: ", warning: "Warning: ", fine: "" }[severity]}${subject}.`;
 }
 
 function fine(metered) {

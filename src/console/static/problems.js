@@ -1,7 +1,8 @@
 // What is wrong right now, in plain words, worst first. A pure function of what the broker says.
 
 import { ago, duration, moment, number, percent, words } from "./format.js";
-import { samples, sum } from "./metrics.js";
+import { atGate } from "./campaigns.js";
+import { samples, sum, sums } from "./metrics.js";
 
 const OLD_SECONDS = 300;
 const FAR_TOO_OLD_SECONDS = 3600;
@@ -16,6 +17,8 @@ const EXPIRING_LEAST = 100;
 const OBJECTIVE = 0.005;
 const BURN_FAST = 14.4;
 const ATTEMPTS_LEAST = 100;
+/** So long pushes are due and none is sent before that is told. */
+const IDLE_SECONDS = 240;
 
 const HOLDS = {
   wave: "a wave of refusals: WNS refused many channels at once, which looks like a fault of the app and not of the devices; no channel was declared dead for it",
@@ -25,11 +28,12 @@ const HOLDS = {
 };
 
 /**
- * `look` is `{ready, apps, tenant, campaigns, metrics, missing, lost}`. What could not be seen is null and stands in `missing`
- * as `{what, error, denied}`. `lost` is what the last minutes brought: `[{app, attempts, lost}]`.
+ * `look` is `{ready, apps, tenant, campaigns, others, metrics, missing, lost}`. What could not be seen is null and stands in
+ * `missing` as `{what, error, denied}`. `campaigns` are the chosen tenant's, `others` those of other tenants at a gate. `lost` is
+ * what the last minutes brought, as `Recent` has it.
  */
 export function problems(look) {
-  const found = [...ofBroker(look), ...(look.apps || []).flatMap((app) => ofApp(app, look.metrics)), ...ofBudget(look), ...ofTenants(look), ...ofCampaigns(look)];
+  const found = [...ofBroker(look), ...(look.apps || []).flatMap((app) => ofApp(app, look.metrics)), ...ofFlow(look), ...ofBudget(look), ...ofTenants(look), ...ofCampaigns(look)];
   const order = { critical: 0, warning: 1 };
   return found.sort((a, b) => order[a.severity] - order[b.severity]);
 }
@@ -106,12 +110,10 @@ function ofApp(app, metrics) {
   } else if (app.state === "paused") {
     const why = app.paused.reason ? `: “${app.paused.reason}”` : "";
     found.push(warning(`${app.app} is paused by hand`, `since ${moment(app.paused.since)}${why}. Deadlines run on.`, "ReveilleAppPausedByHand"));
-  } else if (app.token.state === "unavailable") {
-    const said = app.token.detail ? `: ${app.token.detail}` : "";
-    found.push(warning(`No new token for ${app.app}`, `the token endpoint does not answer${said}.`, "ReveilleTokenEndsSoon"));
   } else if (app.breaker === "open") {
     found.push(warning(`Some hosts of WNS do not answer ${app.app}`, "pushes to channels there are put off; the others go out.", "ReveilleHostBreakerOpen"));
   }
+  found.push(...ofToken(app));
   for (const { value } of samples(metrics, "reveille_secret_expiry_timestamp_seconds", { app: app.app })) {
     const days = (value - Date.now() / 1000) / 86400;
     if (value > 0 && days < SECRET_DAYS) {
@@ -120,6 +122,32 @@ function ofApp(app, metrics) {
     }
   }
   return found;
+}
+
+/** What is wrong with the token of an app that is not stopped. */
+function ofToken({ app, state, token }) {
+  const said = token.detail ? `: ${token.detail}` : "";
+  const ends = token.expires_at;
+  if (token.state === "refused" && state !== "stopped") {
+    const rest = ends ? `The present token serves until ${moment(ends)}` : "There is no token";
+    return [critical(`The credential of ${app} is refused`, `${rest}${said}. Mend the secret, and do not restart the broker before that.`, "ReveilleTokenRefused")];
+  }
+  if (token.state === "unavailable") {
+    return ends
+      ? [warning(`No new token for ${app}`, `the token endpoint does not answer${said}. The present token serves until ${moment(ends)}.`, "ReveilleTokenEndsSoon")]
+      : [critical(`${app} has no token`, `nothing is sent: the token endpoint does not answer${said}.`, "ReveilleNoToken")];
+  }
+  return [];
+}
+
+/** Pushes that are due and are not sent, while nothing pauses their app. */
+function ofFlow({ lost, metrics }) {
+  const paused = (app) => samples(metrics, "reveille_app_paused", { app }).some(({ value }) => value === 1);
+  const still = (lost || []).filter((app) => app.waiting && app.attempts === 0 && app.seconds >= IDLE_SECONDS && !paused(app.app));
+  return still.map(({ app, seconds }) => {
+    const due = number(sum(metrics, "reveille_app_pushes_due", { app }));
+    return critical(`Pushes of ${app} are due and none is sent`, `${due} are due, nothing pauses the app, and this broker has sent none for it in ${duration(seconds)}.`, "ReveillePushesNotFlowing");
+  });
 }
 
 /** Attempts without a verdict on the channel: WNS away, the app throttled, the sender or the request refused. */
@@ -152,20 +180,34 @@ function ofTenants({ tenant, metrics }) {
   for (const { labels, value } of samples(metrics, "reveille_webhook_lag_seconds")) {
     if (value > LAG_SECONDS) found.push(warning(`Webhooks of ${labels.tenant}`, `are ${duration(value)} behind.`, "ReveilleWebhookLag"));
   }
-  if (tenant) {
-    const all = Object.values(tenant.devices).reduce((total, count) => total + count, 0);
-    const lost = (tenant.devices.dead || 0) + (tenant.devices.suspect || 0);
+  for (const { labels, value } of samples(metrics, "reveille_inbox_lag_seconds")) {
+    if (value > LAG_SECONDS) found.push(warning(`The inbox of ${labels.tenant}`, `is ${duration(value)} behind.`, "ReveilleInboxLag"));
+  }
+  for (const { labels, value } of samples(metrics, "reveille_webhooks_disabled")) {
+    if (value > 0) found.push(warning(`Webhooks of ${labels.tenant}`, `${number(value)} switched off: nothing is delivered there until somebody sets them anew or deletes them.`, "ReveilleWebhookDisabled"));
+  }
+  for (const [name, devices] of fleets(tenant, metrics)) {
+    const all = Object.values(devices).reduce((total, count) => total + count, 0);
+    const lost = (devices.dead || 0) + (devices.suspect || 0);
     if (lost > DEAD_LEAST && lost > DEAD_SHARE * all) {
-      found.push(warning(`${number(lost)} devices of ${tenant.tenant}`, `cannot be woken, ${percent(lost, all)} of all: WNS refuses their channels.`, "ReveilleManyChannelsDead"));
+      found.push(warning(`${number(lost)} devices of ${name}`, `cannot be woken, ${percent(lost, all)} of all: WNS refuses their channels.`, "ReveilleManyChannelsDead"));
     }
-    if (tenant.slow_down_until) {
-      found.push(warning(`${tenant.tenant} asked to slow down`, `campaigns release nothing until ${moment(tenant.slow_down_until)}.`, null));
-    }
+  }
+  if (tenant && tenant.slow_down_until) {
+    found.push(warning(`${tenant.tenant} asked to slow down`, `campaigns release nothing until ${moment(tenant.slow_down_until)}.`, null));
   }
   return found;
 }
 
-function ofCampaigns({ campaigns }) {
-  const stuck = (campaigns || []).filter((campaign) => campaign.state === "paused" && campaign.pause && campaign.pause.cause === "gate");
-  return stuck.map((campaign) => warning(`Campaign “${campaign.name}” stopped at a gate`, `${campaign.pause.detail || "too many failures in a wave"}. Look, then resume or cancel it.`, null));
+/** Devices by the state of their channel, of every tenant that is seen. */
+function fleets(tenant, metrics) {
+  const names = sums(metrics, "reveille_channels", "tenant").keys();
+  const all = new Map([...names].map((name) => [name, Object.fromEntries(sums(metrics, "reveille_channels", "state", { tenant: name }))]));
+  if (tenant) all.set(tenant.tenant, tenant.devices);
+  return all;
+}
+
+function ofCampaigns({ campaigns, others, tenant }) {
+  const here = ((campaigns && campaigns.items) || []).filter(atGate).map((campaign) => ({ ...campaign, tenant: tenant && tenant.tenant }));
+  return [...here, ...others].map((campaign) => warning(`Campaign “${campaign.name}” of ${campaign.tenant} stopped at a gate`, `${campaign.pause.detail || "too many failures in a wave"}. Look, then resume or cancel it.`, null));
 }

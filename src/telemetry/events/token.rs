@@ -13,6 +13,7 @@ impl Telemetry {
     pub fn token_granted(&self, app: &AppMetrics, expires: Timestamp) {
         app.token_refreshes[&TokenResult::Granted].inc();
         app.token_expiry.set(expires.as_second());
+        app.credential_refused.set(0);
         tracing::info!(app = %app.app, %expires, "got an access token");
     }
 
@@ -23,6 +24,9 @@ impl Telemetry {
             TokenFailure::Unavailable { .. } => TokenResult::Unavailable,
         };
         app.token_refreshes[&result].inc();
+        if result == TokenResult::Refused {
+            app.credential_refused.set(1);
+        }
         let class = match failure {
             TokenFailure::Credential { .. } => "credential_refused",
             TokenFailure::Unavailable { .. } => "token_endpoint_unavailable",
@@ -37,7 +41,7 @@ impl Telemetry {
         });
     }
 
-    /// The token is not to be used any more, and there is no other one yet.
+    /// The token has ended or was refused, and there is no other one yet.
     pub fn token_lost(&self, app: &AppMetrics) {
         app.token_expiry.set(0);
         tracing::info!(app = %app.app, "gave up an access token");

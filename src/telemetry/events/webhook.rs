@@ -39,6 +39,20 @@ impl Telemetry {
         tracing::error!(tenant = %tenant.tenant, webhook, reason, "switched a webhook off");
     }
 
+    /// So many webhooks of each tenant are switched off; of a tenant that is not named, none.
+    pub fn webhooks_disabled(&self, disabled: &BTreeMap<TenantId, u64>) {
+        let tenants = self.0.tenants.read();
+        let known = tenants.unwrap_or_else(PoisonError::into_inner);
+        for (_, tenant) in known.iter().filter(|(id, _)| !disabled.contains_key(*id)) {
+            tenant.webhooks_disabled.set(0);
+        }
+        drop(known);
+        for (id, count) in disabled {
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            self.tenant(id).webhooks_disabled.set(count);
+        }
+    }
+
     /// The lag of one webhook of a tenant, zero to begin with. Dropping it takes it out of the tenant's, which is the largest.
     #[must_use]
     pub fn webhook_lag(&self, tenant: &TenantId) -> WebhookLag {
