@@ -168,8 +168,14 @@ impl Watched {
     /// Ends the master without notice; it comes back as the replica of the one that has taken its place.
     pub fn fail_over(&mut self) {
         self.master.kill();
-        self.sentinel.ask::<()>(&["SENTINEL", "FAILOVER", "main"]);
-        wait_until("the promotion", || self.replica.is_master());
+        // It promotes no replica that it has not looked at yet, and refuses a second order while it carries out the first.
+        wait_until("the promotion", || {
+            let ordered = ["SENTINEL", "FAILOVER", "main"];
+            self.replica.is_master() || {
+                self.sentinel.try_ask::<()>(&ordered).ok();
+                false
+            }
+        });
         std::mem::swap(&mut self.master, &mut self.replica);
         let port = self.master.port.to_string();
         wait_until("the sentinel's word", || {
