@@ -275,13 +275,15 @@ fn read_app(world: &World, index: u16, app: &App, now: Moment) -> AppLedger {
 
 fn read_fleet(world: &World) -> FleetLedger {
     let counts = &world.fleet_counts;
+    // Before the sessions: what is no longer planned is among them.
+    let planned = world.wheel.planned();
     FleetLedger {
         sessions: counts.sessions.load(Relaxed),
         delivered: counts.delivered.load(Relaxed),
         refused: counts.refused.load(Relaxed),
         retries: counts.retries.load(Relaxed),
         waiting: counts.waiting.load(Relaxed),
-        planned: world.wheel.planned(),
+        planned,
     }
 }
 

@@ -251,9 +251,11 @@ async fn live(world: &World, postman: Option<Postman>) {
             },
             || room_left.get() > 0,
         );
+        let deeds = taken.len();
         for due in taken {
             world.act(due, &mut outbox);
         }
+        world.wheel.done(deeds);
         outbox.hand_over();
         world
             .fleet_counts

@@ -2,7 +2,10 @@
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
+    atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
 };
 
 use crate::sandbox::clock::Moment;
@@ -86,14 +89,18 @@ impl Wheel {
             let (due, later): (Vec<_>, Vec<_>) = slot.drain(..).partition(|due| due.at <= now);
             *slot = later;
             drop(slot);
-            self.planned.fetch_sub(due.len() as u64, Relaxed);
             due.into_iter().for_each(&mut act);
         }
     }
 
-    /// How many deeds are planned.
+    /// Counts so many deeds that were taken as done.
+    pub(crate) fn done(&self, deeds: usize) {
+        self.planned.fetch_sub(deeds as u64, Release);
+    }
+
+    /// How many deeds are planned and not yet done.
     pub(crate) fn planned(&self) -> u64 {
-        self.planned.load(Relaxed)
+        self.planned.load(Acquire)
     }
 
     fn slot(&self, tick: u64) -> MutexGuard<'_, Vec<Due>> {
@@ -124,6 +131,7 @@ mod tests {
     fn taken(wheel: &Wheel, now: Moment) -> Vec<u32> {
         let mut devices = Vec::new();
         wheel.take(now, |due| devices.push(due.device), || true);
+        wheel.done(devices.len());
         devices
     }
 
