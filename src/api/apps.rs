@@ -44,7 +44,7 @@ pub(super) struct AppView {
     app: String,
     /// Its package family name, if the configuration has it.
     pfn: Option<String>,
-    /// `sending`, `paused` (by hand), `held`, `throttled`, `stopped` (credential refused, and no token left) or `starting` (no token yet).
+    /// `sending`, `paused` (by hand), `held` (by what is in `holds`, or because the breaker is open), `throttled`, `stopped` (credential refused, and no token left) or `starting` (no token yet).
     state: &'static str,
     /// The pause by hand; null if there is none.
     paused: Option<PauseView>,

@@ -79,6 +79,7 @@ macro_rules! suite {
                 items_may_have_answers_of_their_own
                 keep_moves_counters_and_leaves_the_record
                 one_of_many_concurrent_commits_wins
+                thousands_of_commits_at_once_are_each_answered
                 a_dropped_commit_is_applied_whole_or_not
                 what_was_acknowledged_survives_a_crash
                 a_raised_fence_refuses_lower_epochs

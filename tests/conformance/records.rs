@@ -240,6 +240,21 @@ pub(crate) async fn one_of_many_concurrent_commits_wins(b: &mut dyn Backend) {
     }
 }
 
+pub(crate) async fn thousands_of_commits_at_once_are_each_answered(b: &mut dyn Backend) {
+    const COMMITS: usize = 5_000;
+    let store = b.store();
+
+    let commits = (0..COMMITS).map(|n| {
+        let items = vec![create(&key(&format!("d{n}")), 1)];
+        store.commit(items, Urgency::Open, None)
+    });
+    let answers = join_all(commits).await;
+
+    let done = |answer: &Result<Vec<Committed>, StoreError>| *answer == Ok(vec![Committed::Done]);
+    let refused: Vec<_> = answers.iter().filter(|answer| !done(answer)).collect();
+    assert!(refused.is_empty(), "{}: {:?}", refused.len(), refused[0]);
+}
+
 pub(crate) async fn a_dropped_commit_is_applied_whole_or_not(b: &mut dyn Backend) {
     let store = b.store();
     let counter = Counter::Channels(ChannelKind::Live);

@@ -114,15 +114,16 @@ impl Writer {
         while let Some(job) = jobs.blocking_recv() {
             self.shortage = self.look_for_room();
             self.stage_moves();
-            let mut next = Some(job);
-            for _ in 0..JOBS_PER_FRAME_MAX {
-                match next.take() {
-                    None => break,
-                    Some(Job::Close(reply)) => return self.close(reply),
-                    Some(Job::Commit(job)) => self.stage_commit(job),
-                    Some(Job::Change(job)) => self.stage_change(job),
+            let (mut next, mut room) = (Some(job), JOBS_PER_FRAME_MAX);
+            while let Some(job) = next.take() {
+                match job {
+                    Job::Close(reply) => return self.close(reply),
+                    Job::Commit(job) => self.stage_commit(job),
+                    Job::Change(job) => self.stage_change(job),
                 }
-                if self.batch.bytes() < FRAME_BYTES {
+                room -= 1;
+                // What is taken is staged: none is taken for which there is no room.
+                if room > 0 && self.batch.bytes() < FRAME_BYTES {
                     next = jobs.try_recv().ok();
                 }
             }
