@@ -3,12 +3,12 @@
 //! Owns the shifts of this broker, one task a campaign; which broker has which campaign is settled by leases in the store.
 //! Nothing is lost on a restart: the shifts end, and others begin where the store says.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, Context, Supervised};
 use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep_until, timeout},
+    task::{self, JoinSet},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::supervise::{self, Watch, live};
@@ -23,14 +23,14 @@ use crate::{
 pub const CAPACITY: usize = 1;
 /// Most campaigns that one broker works at; others wait, or are another broker's.
 pub const SHIFTS_MAX: usize = 1024;
-/// Shortest and longest time between two looks at all campaigns; a changed document shortens it.
+/// Shortest and longest time between two looks at all campaigns; a changed document shortens it, and so does a shift that ends.
 const LOOK_MIN: Duration = Duration::from_millis(200);
 const LOOK_MAX: Duration = Duration::from_secs(30);
 /// When to offer a shift again where another broker has the campaign.
-const ELSEWHERE: Duration = Duration::from_secs(5);
+const ELSEWHERE: Duration = Duration::from_secs(2);
 /// When to begin a shift again that the store has ended; doubles with each further time.
 const FAILED_MIN: Duration = Duration::from_secs(1);
-const FAILED_MAX: Duration = Duration::from_secs(30);
+const FAILED_MAX: Duration = Duration::from_secs(4);
 
 /// Runs campaigns.
 #[derive(Clone)]
@@ -67,20 +67,19 @@ type Key = (TenantId, CampaignId);
 /// The shifts that run, and when those that ended may begin again. Dropping it ends them.
 #[derive(Default)]
 struct Shifts {
-    running: HashMap<Key, JoinHandle<Result<Ended, StoreError>>>,
+    tasks: JoinSet<Result<Ended, StoreError>>,
+    named: HashMap<task::Id, Key>,
+    /// Who works at what: the owner of its lease.
+    running: HashMap<Key, String>,
     resting: HashMap<Key, Rest>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Rest {
     until: Instant,
     failures: u32,
-}
-
-impl Drop for Shifts {
-    fn drop(&mut self) {
-        self.running.values().for_each(JoinHandle::abort);
-    }
+    /// Who has not given the lease back.
+    former: Option<String>,
 }
 
 async fn look_after(runner: CampaignRunner) {
@@ -90,7 +89,6 @@ async fn look_after(runner: CampaignRunner) {
         let began = Instant::now();
         runner.metrics.progressed(began);
         changed.mark_unchanged();
-        shifts.reap(began).await;
         // A store that cannot be read now can be read at the next look.
         if let Ok(census) = runner.campaigns.survey(runner.retention).await {
             shifts.begin(&runner, census.active);
@@ -98,13 +96,13 @@ async fn look_after(runner: CampaignRunner) {
                 runner.campaigns.delete(&tenant, &id).await.ok();
             }
         }
-        let wait = if shifts.resting.is_empty() {
-            LOOK_MAX
-        } else {
-            FAILED_MIN
-        };
-        // Neither a change nor the end of the time is an error.
-        let _woken = timeout(wait, changed.changed()).await;
+        let wait = shifts.wait(Instant::now());
+        tokio::select! {
+            // That nobody can change anything any more is no error.
+            _changed = changed.changed() => {}
+            () = shifts.end() => {}
+            () = sleep(wait) => {}
+        }
         sleep_until(began + LOOK_MIN).await;
     }
 }
@@ -114,35 +112,56 @@ impl Shifts {
         let now = Instant::now();
         self.resting.retain(|key, _| active.contains(key));
         for key in active {
-            let rests = self.resting.get(&key).is_some_and(|rest| rest.until > now);
+            let rest = self.resting.get(&key);
+            let rests = rest.is_some_and(|rest| rest.until > now);
             if rests || self.running.contains_key(&key) || self.running.len() >= SHIFTS_MAX {
                 continue;
             }
+            let former = rest.and_then(|rest| rest.former.clone());
             let owner = format!("{}/{:016x}", runner.broker, rand::random::<u64>());
-            let shift = Shift::new(runner.campaigns.clone(), key.clone(), owner);
-            self.running.insert(key, actix_rt::spawn(shift.work()));
+            let desk = runner.campaigns.clone();
+            let shift = Shift::new(desk, key.clone(), owner.clone()).after(former);
+            let task = self.tasks.spawn_local(shift.work());
+            self.named.insert(task.id(), key.clone());
+            self.running.insert(key, owner);
         }
     }
 
-    /// Notes how shifts have ended; one that panicked counts as failed.
-    async fn reap(&mut self, now: Instant) {
-        let ended = self.running.iter().filter(|(_, task)| task.is_finished());
-        let ended: Vec<Key> = ended.map(|(key, _)| key.clone()).collect();
-        for key in ended {
-            let Some(task) = self.running.remove(&key) else {
-                continue;
-            };
-            let failures = match task.await {
-                Ok(Ok(Ended::Done)) => {
-                    self.resting.remove(&key);
-                    continue;
-                }
-                Ok(Ok(Ended::Elsewhere)) => 0,
-                Ok(Err(_)) | Err(_) => self.resting.get(&key).map_or(0, |r| r.failures) + 1,
-            };
-            let until = now + rest(failures);
-            self.resting.insert(key, Rest { until, failures });
-        }
+    /// How long until one may begin again.
+    fn wait(&self, now: Instant) -> Duration {
+        let ahead = self.resting.values().filter(|rest| rest.until > now);
+        let next = ahead.map(|rest| rest.until - now).min();
+        next.unwrap_or(LOOK_MAX).min(LOOK_MAX)
+    }
+
+    /// Waits until a shift ends and notes how; one that panicked counts as failed.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn end(&mut self) {
+        let (id, ended) = match self.tasks.join_next_with_id().await {
+            None => return pending().await,
+            Some(Ok((id, ended))) => (id, ended.ok()),
+            Some(Err(panicked)) => (panicked.id(), None),
+        };
+        let Some(key) = self.named.remove(&id) else {
+            return;
+        };
+        let owner = self.running.remove(&key);
+        let (failures, former) = match ended {
+            Some(Ended::Done) => {
+                self.resting.remove(&key);
+                return;
+            }
+            Some(Ended::Elsewhere) => (0, None),
+            None => (self.resting.get(&key).map_or(0, |r| r.failures) + 1, owner),
+        };
+        let rest = Rest {
+            until: Instant::now() + rest(failures),
+            failures,
+            former,
+        };
+        self.resting.insert(key, rest);
     }
 }
 
@@ -160,6 +179,6 @@ mod tests {
     #[test]
     fn failed_shifts_begin_again_ever_later() {
         let waits: Vec<u64> = (0..8).map(|n| rest(n).as_secs()).collect();
-        assert_eq!(waits, [5, 1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(waits, [2, 1, 2, 4, 4, 4, 4, 4]);
     }
 }

@@ -243,7 +243,7 @@ async fn put(pacer: &Pacer, state: &AppState, kept: Option<&Document>) -> Result
 fn event(app: &App, state: &AppState, (kind, time): (EventKind, Timestamp)) -> Event {
     let mut event = Event::new(kind, time).with("app", app.settings.id.as_str());
     if let Some(throttle) = &state.throttle {
-        event = event.with("throttled_until", throttle.until.to_string());
+        event = event.with("until", throttle.until.to_string());
     }
     if let Some(hold) = &state.hold {
         event = event

@@ -227,6 +227,7 @@ impl Starter {
         let keeper = TokenKeeper {
             app: app.clone(),
             source,
+            ready: self.broker.ready.clone(),
             clock: self.broker.clock.clone(),
             metrics: self
                 .broker

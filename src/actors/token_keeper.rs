@@ -11,7 +11,7 @@ use actix::{Actor, Context, Handler, Message, Supervised};
 use jiff::SignedDuration;
 use tokio::time::{Instant, sleep_until};
 
-use super::{app::App, supervise::live};
+use super::{app::App, ready::ReadyView, supervise::live};
 use crate::{
     domain::{schedule::Backoff, wns::token::TokenFailure},
     ports::{clock::Clock, wns::TokenSource},
@@ -39,6 +39,8 @@ pub struct TokenKeeper {
     pub app: Arc<App>,
     /// Where it comes from.
     pub source: Arc<dyn TokenSource>,
+    /// Who waits for a token.
+    pub ready: Arc<ReadyView>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Its sign of life.
@@ -115,7 +117,14 @@ async fn fetch(keeper: &TokenKeeper) -> Result<Instant, TokenFailure> {
     } = keeper;
     let (asked, asked_at) = (Instant::now(), clock.now());
     match source.fetch().await {
-        Ok(reply) => Ok(app.token_granted(&reply, asked, asked_at).renew),
+        Ok(reply) => {
+            let waited_for = app.tokens.usable().is_none();
+            let token = app.token_granted(&reply, asked, asked_at);
+            if waited_for {
+                keeper.ready.ring_all();
+            }
+            Ok(token.renew)
+        }
         Err(failure) => {
             app.token_failed(&failure, clock.now());
             Err(failure)

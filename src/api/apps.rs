@@ -9,7 +9,7 @@ use super::{
     body,
     call::{Call, ok},
     json::Time,
-    page::PageBody,
+    page::{self, PageBody, PageQuery},
     problem::{Kind, Problem, ProblemBody},
     route::{Endpoint, Entry},
 };
@@ -115,7 +115,7 @@ pub(super) struct HoldView {
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PaceBody {
-    /// Requests a second to begin with; null or absent: the configuration's.
+    /// Requests a second to begin with, the ceiling at most; null or absent: the configuration's.
     start_per_second: Option<u32>,
     /// Requests a second never exceeded; null or absent: the configuration's.
     #[serde(alias = "per_second")]
@@ -214,20 +214,23 @@ pub(super) fn word(state: TokenState) -> &'static str {
 /// Lists the apps that the key reaches.
 #[utoipa::path(
     get, path = "/v1/apps", tag = "apps", operation_id = "list_apps",
+    params(("cursor" = Option<String>, Query), ("limit" = Option<usize>, Query, description = "all without it")),
     responses((status = 200, body = PageBody<AppView>), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(super) async fn list(call: Call) -> Result<HttpResponse, Problem> {
     call.may(Scope::Read)?;
-    let mut items = Vec::new();
-    for app in call.state.tenants.apps() {
-        if call.caller.reaches_app(app) {
-            let decision = call.state.apps.decision(app).await?;
-            items.push(view(&call, app, &decision));
-        }
+    let query: PageQuery = call.query()?;
+    let mut apps: Vec<&AppId> = call.state.tenants.apps().iter().collect();
+    apps.retain(|app| call.caller.reaches_app(app));
+    let page = page::of_whole("apps", &query, apps, |app| app.as_str())?;
+    let mut items = Vec::with_capacity(page.items.len());
+    for app in page.items {
+        let decision = call.state.apps.decision(app).await?;
+        items.push(view(&call, app, &decision));
     }
     Ok(ok(&PageBody {
         items,
-        next_cursor: None,
+        next_cursor: page.next_cursor,
     }))
 }
 

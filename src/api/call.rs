@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
 use super::{
-    json::cut_to,
+    json::{cut_to, of_the_whole},
     problem::{Kind, Problem},
     state::State,
 };
@@ -274,13 +274,6 @@ impl Call {
             Problem::parameter(cut_to(&name, DETAIL_BYTES_MAX), detail)
         })
     }
-}
-
-/// The parameter that an error about the query as a whole names: one that it lacks, or has twice.
-fn of_the_whole(said: &str) -> Option<&str> {
-    let missing = said.strip_prefix("missing field `");
-    let named = missing.or_else(|| said.strip_prefix("duplicate field `"))?;
-    named.strip_suffix('`')
 }
 
 /// An answer with a JSON body.

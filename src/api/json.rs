@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::problem::{Kind, Problem};
-pub(super) use crate::service::command::json::{Text, Time, cut_to, explain};
+pub(super) use crate::service::command::json::{Text, Time, cut_to, explain, of_the_whole};
 use crate::service::command::{Wrong, json};
 
 /// Reads a whole JSON body.

@@ -82,8 +82,12 @@ impl Follower {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, Problem> {
         if let Some(events) = self.first.take() {
             let mut text = BytesMut::new();
-            // The id alone: a caller that hears nothing more still knows where to go on.
-            write!(text, "retry: {RETRY_MS}\nid: {}\n\n", self.cursor.0).ok();
+            writeln!(text, "retry: {RETRY_MS}").ok();
+            if events.is_empty() {
+                // The id alone: a caller that hears nothing more still knows where to go on.
+                writeln!(text, "id: {}", self.cursor.0).ok();
+            }
+            text.extend_from_slice(b"\n");
             write_all(&mut text, &events);
             return Ok(Some((text.freeze(), self)));
         }

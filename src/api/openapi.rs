@@ -1,10 +1,13 @@
 //! The OpenAPI document, generated from the handlers and the types they read and write.
 
-use actix_web::{HttpResponse, http::Method};
+use actix_web::{
+    HttpResponse,
+    http::{Method, StatusCode},
+};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        self,
+        self, RefOr,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
@@ -49,7 +52,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         failures::list,
         health::healthz, health::readyz, health::metrics, get,
     ),
-    modifiers(&Keys)
+    modifiers(&Keys, &Descriptions)
 )]
 struct Document;
 
@@ -65,6 +68,37 @@ impl Modify for Keys {
         let needs: [&str; 0] = [];
         document.security = Some(vec![SecurityRequirement::new("key", needs)]);
     }
+}
+
+/// Every response says what it is: OpenAPI demands it. Those of which the body says all are called by their status.
+struct Descriptions;
+
+impl Modify for Descriptions {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        for path in document.paths.paths.values_mut() {
+            let operations = [
+                &mut path.get,
+                &mut path.put,
+                &mut path.post,
+                &mut path.delete,
+            ];
+            for operation in operations.into_iter().flatten() {
+                for (status, response) in &mut operation.responses.responses {
+                    if let RefOr::T(response) = response
+                        && response.description.is_empty()
+                    {
+                        response.description = reason(status).to_owned();
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn reason(status: &str) -> &'static str {
+    let status = status.parse::<StatusCode>().ok();
+    let reason = status.and_then(|status| status.canonical_reason());
+    reason.unwrap_or("What is wrong")
 }
 
 /// The OpenAPI document of this API.

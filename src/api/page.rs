@@ -14,6 +14,7 @@ const LIMIT_MAX: usize = 1000;
 
 /// Where a page begins and how long it is.
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PageQuery {
     pub(super) cursor: Option<String>,
     pub(super) limit: Option<usize>,
@@ -69,6 +70,30 @@ pub(super) fn body<S, T>(name: &str, page: Page<S>, view: impl Fn(S) -> T) -> Pa
         items: page.items.into_iter().map(view).collect(),
         next_cursor: page.next.map(cursor),
     }
+}
+
+/// A page of a list that is at hand whole, `name`d like its cursors, in the order of its keys; all of it if no limit is given.
+///
+/// # Errors
+/// A problem that names the parameter.
+pub(super) fn of_whole<T>(
+    name: &str,
+    query: &PageQuery,
+    mut items: Vec<T>,
+    key: impl Fn(&T) -> &str,
+) -> Result<PageBody<T>, Problem> {
+    items.sort_by(|a, b| key(a).cmp(key(b)));
+    if let Some(after) = query.store_cursor(name)? {
+        items.retain(|item| key(item) > after.as_str());
+    }
+    let limit = query.limit.map_or(Ok(items.len()), |_| query.limit())?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items
+        .last()
+        .filter(|_| more)
+        .map(|last| key(last).to_owned());
+    Ok(body(name, Page { items, next }, |item| item))
 }
 
 /// A failed read of a page: a cursor that the store does not know is the caller's fault.

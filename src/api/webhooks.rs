@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::{
     body,
     call::{self, Call, ok},
-    page::PageBody,
+    page::{self, PageBody, PageQuery},
     problem::{Kind, Problem, ProblemBody},
     route::{Endpoint, Entry},
 };
@@ -33,11 +33,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let replay_path = "/v1/tenants/{tenant}/webhooks/{webhook}/replay";
     vec![
         Endpoint::new(Entry::Bounded, Method::GET, all, list),
-        Endpoint::new(Entry::Bounded, Method::POST, all, post),
+        Endpoint::new(Entry::Write, Method::POST, all, post),
         Endpoint::new(Entry::Bounded, Method::GET, one, get),
         Endpoint::new(Entry::Write, Method::PUT, one, put),
         Endpoint::new(Entry::Write, Method::DELETE, one, delete),
-        Endpoint::new(Entry::Bounded, Method::POST, rotate_path, rotate),
+        Endpoint::new(Entry::Write, Method::POST, rotate_path, rotate),
         Endpoint::new(Entry::Write, Method::POST, replay_path, replay),
     ]
 }
@@ -170,27 +170,31 @@ async fn named(call: &Call, scope: Scope) -> Result<(TenantId, WebhookId), Probl
 /// Lists the webhooks of a tenant.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant}/webhooks", tag = "webhooks", operation_id = "list_webhooks",
-    params(("tenant" = String, Path)),
+    params(("tenant" = String, Path), ("cursor" = Option<String>, Query), ("limit" = Option<usize>, Query, description = "all without it")),
     responses((status = 200, body = PageBody<WebhookView>), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(super) async fn list(call: Call) -> Result<HttpResponse, Problem> {
     let tenant = call.tenant(Scope::Read).await?.id;
+    let query: PageQuery = call.query()?;
     let webhooks = &call.state.webhooks;
-    let mut items = Vec::new();
-    for webhook in webhooks.list(&tenant).await? {
-        let standing = webhooks.get(&tenant, &webhook.id).await?;
+    let all = webhooks.list(&tenant).await?.into_iter();
+    let ids: Vec<WebhookId> = all.map(|webhook| webhook.id).collect();
+    let page = page::of_whole("webhooks", &query, ids, |id| id.as_str())?;
+    let mut items = Vec::with_capacity(page.items.len());
+    for id in page.items {
+        let standing = webhooks.get(&tenant, &id).await?;
         items.push(view(&standing.webhook, standing.progress));
     }
     Ok(ok(&PageBody {
         items,
-        next_cursor: None,
+        next_cursor: page.next_cursor,
     }))
 }
 
 /// Makes a webhook; it gets what happens from now on. The answer has its secret, which is never shown again.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/webhooks", tag = "webhooks", operation_id = "create_webhook",
-    params(("tenant" = String, Path)),
+    params(("tenant" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     request_body = WebhookBody,
     responses((status = 201, body = WebhookSecretView), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
@@ -255,7 +259,7 @@ pub(super) async fn delete(call: Call) -> Result<HttpResponse, Problem> {
 /// Signs with a new secret from now on; for a day the former one signs as well. The answer has the new one.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/webhooks/{webhook}/rotate-secret", tag = "webhooks", operation_id = "rotate_webhook_secret",
-    params(("tenant" = String, Path), ("webhook" = String, Path)),
+    params(("tenant" = String, Path), ("webhook" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = WebhookSecretView), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(super) async fn rotate(call: Call) -> Result<HttpResponse, Problem> {

@@ -25,7 +25,7 @@ pub(super) struct PushArgs {
     /// When a push is done: WNS took it, or the device checked in
     #[arg(long, value_enum, default_value_t = Until::Accepted)]
     goal: Until,
-    /// Why, for whoever looks at the device later
+    /// Why, for whoever looks at the device while its push is open
     #[arg(long)]
     reason: Option<String>,
     /// How long to keep trying, such as 15m or 24h

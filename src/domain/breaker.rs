@@ -87,7 +87,8 @@ impl Breaker {
         }
     }
 
-    /// Notes that the host did not answer, or that it cannot. `asked` is the wait that it asks for.
+    /// Notes that the host did not answer, or that it cannot. `asked` is the wait that it asks for: whoever was told so waits as
+    /// long, and the others no longer than [`OPEN_MAX`] before one of them has another look.
     pub fn failed(&mut self, now: Duration, asked: Option<Duration>) {
         let openings = match self.state {
             State::Closed => {
@@ -101,7 +102,7 @@ impl Breaker {
             State::Open { .. } => return,
         };
         let pause = OPEN_MIN.saturating_mul(1 << openings.min(10)).min(OPEN_MAX);
-        let until = now + pause.max(asked.unwrap_or(Duration::ZERO));
+        let until = now + pause.max(asked.unwrap_or(Duration::ZERO).min(OPEN_MAX));
         self.state = State::Open {
             until,
             openings: openings + 1,
@@ -201,6 +202,15 @@ mod tests {
         breaker.probe(secs(107));
         assert_eq!(breaker.pass(secs(166)), Pass::NotBefore(secs(167)));
         assert_eq!(breaker.pass(secs(167)), Pass::Probe);
+    }
+
+    #[test]
+    fn a_host_that_asks_for_an_hour_is_looked_at_after_five_minutes() {
+        let mut breaker = opened();
+        breaker.probe(secs(6));
+        breaker.failed(secs(7), Some(secs(3600)));
+        assert_eq!(breaker.pass(secs(8)), Pass::NotBefore(secs(307)));
+        assert_eq!(breaker.pass(secs(307)), Pass::Probe);
     }
 
     proptest! {

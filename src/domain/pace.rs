@@ -48,17 +48,11 @@ impl Default for PaceBounds {
 }
 
 impl PaceBounds {
-    /// The bounds with what people have decided; what contradicts a decision gives way to it.
+    /// The bounds with what people have decided. Only a ceiling that was decided moves the ceiling; a start above it begins there.
     #[must_use]
     pub fn decided(self, decided: &Decided) -> Self {
-        let start = decided.start_per_second.unwrap_or(self.start);
-        let ceiling = decided
-            .ceiling_per_second
-            .unwrap_or(match decided.start_per_second {
-                Some(start) => self.ceiling.max(start),
-                None => self.ceiling,
-            });
-        let start = start.min(ceiling);
+        let ceiling = decided.ceiling_per_second.unwrap_or(self.ceiling);
+        let start = decided.start_per_second.unwrap_or(self.start).min(ceiling);
         Self {
             start,
             floor: self.floor.min(start),
@@ -275,7 +269,7 @@ mod tests {
             ..Decided::default()
         };
         let pace = PaceController::new(BOUNDS.decided(&decided), None, at(0));
-        assert_eq!(pace.per_second(), 5_000.0);
+        assert_eq!(pace.per_second(), BOUNDS.ceiling, "nobody has lifted it");
     }
 
     proptest! {

@@ -61,7 +61,8 @@ pub trait Probe: Send + Sync {
     /// Safe.
     async fn broken(&self) -> String;
 
-    /// Flushes what is buffered and releases locks; later calls fail with [`StoreError::Unavailable`].
+    /// Flushes what is buffered, gives back the named leases that were taken here, and releases locks; later calls fail with
+    /// [`StoreError::Unavailable`].
     ///
     /// # Errors
     /// [`StoreError`] when the last flush failed.

@@ -154,12 +154,30 @@ fn device_of(block: &str) -> String {
 }
 
 #[actix_web::test]
+async fn a_live_stream_never_names_a_place_beyond_what_it_has_told() {
+    let broker = Broker::start().await;
+    broker.register(&["a"]).await;
+    let mut live = Live::open(&broker, EVENTS, None).await;
+    live.next().await.unwrap();
+    let begin = id_of(&live.next().await.unwrap()).to_owned();
+    broker.register(&["b", "c", "d"]).await;
+
+    let mut live = Live::open(&broker, EVENTS, Some(&begin)).await;
+
+    let first = live.next().await.unwrap();
+    assert_eq!(first, "retry: 2000");
+    for device in ["b", "c", "d"] {
+        assert_eq!(device_of(&live.next().await.unwrap()), device);
+    }
+}
+
+#[actix_web::test]
 async fn a_live_stream_tells_what_happens_and_goes_on_where_it_was_left() {
     let broker = Broker::start().await;
     broker.register(&["a"]).await;
     let mut live = Live::open(&broker, EVENTS, None).await;
     let hello = live.next().await.unwrap();
-    assert!(hello.starts_with("retry: 2000\nid: "), "{hello}");
+    assert_eq!(hello, "retry: 2000");
     let first = live.next().await.unwrap();
     let id = id_of(&first);
     let wanted = format!("id: {id}\nevent: channel.registered\ndata: {{\"id\":\"{id}\",");
@@ -174,7 +192,8 @@ async fn a_live_stream_tells_what_happens_and_goes_on_where_it_was_left() {
     live.next().await.unwrap();
     assert_eq!(device_of(&live.next().await.unwrap()), "c");
     let mut newest = Live::open(&broker, &format!("{EVENTS}?after=newest"), None).await;
-    newest.next().await.unwrap();
+    let hello = newest.next().await.unwrap();
+    assert!(hello.starts_with("retry: 2000\nid: "), "{hello}");
     broker.register(&["d"]).await;
     assert_eq!(device_of(&newest.next().await.unwrap()), "d");
 }

@@ -33,6 +33,20 @@ fn the_document_names_every_endpoint_and_no_other() {
 }
 
 #[test]
+fn every_response_of_the_document_is_described_as_the_specification_demands() {
+    let document = serde_json::to_value(reveille::api::document()).unwrap();
+    let paths = document["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|path| path.as_object().unwrap().values());
+    let responses = operations.flat_map(|one| one["responses"].as_object().unwrap().values());
+    let described = |response: &&Value| {
+        let text = response["description"].as_str();
+        text.is_some_and(|text| !text.is_empty())
+    };
+    let (told, untold): (Vec<_>, Vec<_>) = responses.partition(described);
+    assert!(untold.is_empty() && told.len() > 80, "{untold:?}");
+}
+
+#[test]
 fn every_reference_of_the_document_leads_somewhere() {
     fn references(value: &Value, found: &mut Vec<String>) {
         match value {

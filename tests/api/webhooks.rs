@@ -1,8 +1,9 @@
 //! Webhooks as consoles set them; how they are delivered is tested elsewhere.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::Broker;
+use crate::support::{Answer, Broker};
 
 const ALL: &str = "/v1/tenants/contoso/webhooks";
 
@@ -111,4 +112,46 @@ async fn a_tenant_has_a_bounded_number_of_webhooks() {
         .post(ALL, &json!({"url": "https://a.example/"}))
         .await;
     assert_eq!((more.status, more.problem()), (409, "conflict"));
+}
+
+#[actix_web::test]
+async fn a_webhook_that_is_made_twice_with_one_key_is_made_once() {
+    let broker = Broker::start().await;
+    let make = async || {
+        let request = broker
+            .request(Method::POST, ALL)
+            .header("idempotency-key", "w1");
+        Answer::of(request.json(&json!({"url": "https://hooks.example.com/x"}))).await
+    };
+
+    let (first, again) = (make().await, make().await);
+
+    assert_eq!((first.status, again.status), (201, 201));
+    assert_eq!(first.body, again.body);
+    let list = broker.get(ALL).await.body;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+}
+
+#[actix_web::test]
+async fn the_list_comes_whole_or_in_pages() {
+    let broker = Broker::start().await;
+    for _ in 0..3 {
+        made(&broker).await;
+    }
+
+    let whole = broker.get(ALL).await.body;
+    let first = broker.get(&format!("{ALL}?limit=2")).await.body;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = format!("{ALL}?limit=2&cursor={cursor}");
+    let second = broker.get(&second).await.body;
+
+    let items = |page: &Value| page["items"].as_array().unwrap().clone();
+    assert_eq!(
+        (items(&whole).len(), &whole["next_cursor"]),
+        (3, &json!(null))
+    );
+    assert_eq!([items(&first), items(&second)].concat(), items(&whole));
+    assert_eq!(second["next_cursor"], json!(null));
+    assert_eq!(broker.get(&format!("{ALL}?bogus=1")).await.status, 400);
+    assert_eq!(broker.get("/v1/apps?limit=0").await.status, 400);
 }

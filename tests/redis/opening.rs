@@ -203,3 +203,22 @@ async fn as_many_shards_as_a_configuration_may_ask_for_can_be_used_and_no_more()
 
     assert!(config(0).is_err() && config(SHARDS_MAX + 1).is_err());
 }
+
+#[tokio::test]
+async fn a_store_that_is_closed_has_given_its_leases_back() {
+    let server = RedisServer::start(&[]);
+    let (store, other) = (open(single(&server)).await, open(single(&server)).await);
+    let term = Duration::from_secs(60);
+    let first = store.hold("campaign/a", "one", term).await.unwrap();
+    store.hold("janitor", "one", term).await.unwrap();
+    assert_eq!(other.hold("campaign/a", "two", term).await.unwrap(), None);
+
+    store.close().await.unwrap();
+
+    let next = other.hold("campaign/a", "two", term).await.unwrap();
+    assert!(next > first, "{next:?} after {first:?}");
+    assert!(other.hold("janitor", "two", term).await.unwrap().is_some());
+    // What another has taken since is not given back by a store that is closed once more.
+    store.close().await.unwrap();
+    assert_eq!(other.hold("campaign/a", "three", term).await.unwrap(), None);
+}

@@ -1,11 +1,16 @@
 //! Named leases: a small hash each, judged by Redis's clock. It never ends, so that epochs only rise.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
 use super::{
-    RedisStore,
+    Core, RedisStore,
     errors::damaged,
     script::{LEASE_HOLD, LEASE_RELEASE, ScriptCall},
 };
@@ -27,15 +32,58 @@ impl Leases for RedisStore {
             .arg(term.as_micros().to_string());
         let answer = self.core.client.run_durably(shard, call).await?;
         let epoch: u64 = redis::from_redis_value(answer).map_err(|_| damaged("lease"))?;
+        if epoch > 0 {
+            self.core.leases.note(name, owner);
+        }
         Ok((epoch > 0).then_some(epoch))
     }
 
     async fn release(&self, name: &str, owner: &str) -> Result<(), StoreError> {
         self.core.open()?;
-        let shard = self.core.keys().shard_of_name(name);
+        self.core.give_back(name, owner).await
+    }
+}
+
+/// The leases that were taken through this store and not given back, with their last owners.
+#[derive(Default)]
+pub(super) struct Taken(Mutex<HashMap<String, String>>);
+
+impl Taken {
+    fn note(&self, name: &str, owner: &str) {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.insert(name.to_owned(), owner.to_owned());
+    }
+
+    fn forget(&self, name: &str, owner: &str) {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.get(name).is_some_and(|last| last == owner) {
+            taken.remove(name);
+        }
+    }
+
+    fn all(&self) -> Vec<(String, String)> {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.clone().into_iter().collect()
+    }
+}
+
+impl Core {
+    async fn give_back(&self, name: &str, owner: &str) -> Result<(), StoreError> {
+        let shard = self.keys().shard_of_name(name);
         let call = ScriptCall::new(&LEASE_RELEASE)
-            .key(self.core.keys().lease(shard, name))
+            .key(self.keys().lease(shard, name))
             .arg(owner);
-        self.core.client.run(shard, call).await.map(drop)
+        self.client.run(shard, call).await?;
+        self.leases.forget(name, owner);
+        Ok(())
+    }
+
+    /// Gives all leases back, so that nobody has to wait for their ends. What cannot be given back now runs out.
+    pub(super) async fn give_all_back(&self) {
+        let taken = self.leases.all();
+        let given = taken
+            .iter()
+            .map(|(name, owner)| self.give_back(name, owner));
+        join_all(given).await;
     }
 }

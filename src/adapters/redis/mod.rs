@@ -141,6 +141,7 @@ struct Core {
     warnings: probe::Warnings,
     writes: writes::Writes,
     waiters: streams::Waiters,
+    leases: leases::Taken,
     closed: AtomicBool,
 }
 
@@ -174,6 +175,7 @@ impl RedisStore {
             warnings: probe::Warnings::default(),
             writes: writes::Writes::default(),
             waiters: streams::Waiters::default(),
+            leases: leases::Taken::default(),
             closed: AtomicBool::new(false),
             options,
         });

@@ -82,6 +82,9 @@ impl Probe for RedisStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.core.closed.store(true, Ordering::Relaxed);
+        // A server that is away does not hold up the end.
+        let patience = self.core.options.timeout;
+        let _late = tokio::time::timeout(patience, self.core.give_all_back()).await;
         Ok(())
     }
 }

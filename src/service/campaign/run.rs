@@ -41,9 +41,9 @@ const SLICE: Duration = Duration::from_millis(700);
 /// The same for listing targets, so that what is listed is soon released.
 const LISTING: Duration = Duration::from_millis(200);
 /// How long the lease lasts without being prolonged.
-const TERM: Duration = Duration::from_secs(10);
+const TERM: Duration = Duration::from_secs(6);
 /// How often it is prolonged.
-const PROLONG: Duration = Duration::from_secs(3);
+const PROLONG: Duration = Duration::from_secs(2);
 /// How often queues are put in or out of service though nothing has changed.
 const ALIGN: Duration = Duration::from_secs(30);
 /// News younger than this are left to whoever changed the document.
@@ -64,6 +64,7 @@ pub struct Shift {
     tenant: TenantId,
     id: CampaignId,
     owner: String,
+    former: Option<String>,
     began: Instant,
     fence: Option<Fence>,
     held_at: Instant,
@@ -93,6 +94,7 @@ impl Shift {
             tenant,
             id,
             owner,
+            former: None,
             began: now,
             fence: None,
             held_at: now,
@@ -105,6 +107,13 @@ impl Shift {
         }
     }
 
+    /// The same shift after one of this broker that could not give its lease back.
+    #[must_use]
+    pub fn after(mut self, former: Option<String>) -> Self {
+        self.former = former;
+        self
+    }
+
     /// Works until there is nothing left to do or the lease is another's.
     ///
     /// # Errors
@@ -114,6 +123,9 @@ impl Shift {
     /// May be dropped at any moment: the lease runs out, and everything is in the store.
     pub async fn work(mut self) -> Result<Ended, StoreError> {
         let name = format!("campaign/{}/{}", self.tenant, self.id);
+        if let Some(former) = &self.former {
+            self.desk.store.release(&name, former).await?;
+        }
         let result = self.ticks(&name).await;
         let released = self.desk.store.release(&name, &self.owner).await;
         let ended = result?;

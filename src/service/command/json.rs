@@ -85,9 +85,12 @@ pub struct Unreadable {
 pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Unreadable> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let read = serde_path_to_error::deserialize(&mut deserializer);
-    let value = read.map_err(|error| Unreadable {
-        pointer: pointer(error.path()),
-        detail: explain(error.inner()),
+    let value = read.map_err(|error| {
+        let detail = explain(error.inner());
+        Unreadable {
+            pointer: pointer(error.path(), of_the_whole(&detail)),
+            detail,
+        }
     })?;
     let end = deserializer.end();
     end.map_err(|error| Unreadable {
@@ -97,7 +100,15 @@ pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Unreadable> {
     Ok(value)
 }
 
-fn pointer(path: &serde_path_to_error::Path) -> Option<String> {
+/// The field that an error about an object, or a query, as a whole names: one that it lacks, or has twice.
+#[must_use]
+pub fn of_the_whole(said: &str) -> Option<&str> {
+    let missing = said.strip_prefix("missing field `");
+    let named = missing.or_else(|| said.strip_prefix("duplicate field `"))?;
+    named.split_once('`').map(|(name, _)| name)
+}
+
+fn pointer(path: &serde_path_to_error::Path, field: Option<&str>) -> Option<String> {
     use serde_path_to_error::Segment;
     let mut pointer = String::new();
     for segment in path {
@@ -109,6 +120,10 @@ fn pointer(path: &serde_path_to_error::Path) -> Option<String> {
         };
         pointer.push('/');
         pointer.push_str(&name);
+    }
+    if let Some(field) = field {
+        pointer.push('/');
+        pointer.push_str(field);
     }
     (!pointer.is_empty()).then_some(pointer)
 }
