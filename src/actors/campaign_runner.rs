@@ -31,6 +31,8 @@ const ELSEWHERE: Duration = Duration::from_secs(2);
 /// When to begin a shift again that the store has ended; doubles with each further time.
 const FAILED_MIN: Duration = Duration::from_secs(1);
 const FAILED_MAX: Duration = Duration::from_secs(4);
+/// Most former owners of a campaign's lease that are remembered: it lasts no longer than so many failures.
+const FORMER_MAX: usize = 4;
 
 /// Runs campaigns.
 #[derive(Clone)]
@@ -78,8 +80,8 @@ struct Shifts {
 struct Rest {
     until: Instant,
     failures: u32,
-    /// Who has not given the lease back.
-    former: Option<String>,
+    /// Who may not have given the lease back.
+    former: Vec<String>,
 }
 
 async fn look_after(runner: CampaignRunner) {
@@ -117,7 +119,7 @@ impl Shifts {
             if rests || self.running.contains_key(&key) || self.running.len() >= SHIFTS_MAX {
                 continue;
             }
-            let former = rest.and_then(|rest| rest.former.clone());
+            let former = rest.map(|rest| rest.former.clone()).unwrap_or_default();
             let owner = format!("{}/{:016x}", runner.broker, rand::random::<u64>());
             let desk = runner.campaigns.clone();
             let shift = Shift::new(desk, key.clone(), owner.clone()).after(former);
@@ -148,13 +150,16 @@ impl Shifts {
             return;
         };
         let owner = self.running.remove(&key);
-        let (failures, former) = match ended {
-            Some(Ended::Done) => {
-                self.resting.remove(&key);
-                return;
+        let before = self.resting.remove(&key);
+        let (failures, former) = match (ended, before) {
+            (Some(Ended::Done), _) => return,
+            (Some(Ended::Elsewhere), _) => (0, Vec::new()),
+            (None, before) => {
+                let (failures, former) = before.map_or((0, Vec::new()), |b| (b.failures, b.former));
+                // The newest first: the leases of those before them have run out meanwhile.
+                let former = owner.into_iter().chain(former).take(FORMER_MAX);
+                (failures + 1, former.collect())
             }
-            Some(Ended::Elsewhere) => (0, None),
-            None => (self.resting.get(&key).map_or(0, |r| r.failures) + 1, owner),
         };
         let rest = Rest {
             until: Instant::now() + rest(failures),

@@ -64,7 +64,7 @@ pub struct Shift {
     tenant: TenantId,
     id: CampaignId,
     owner: String,
-    former: Option<String>,
+    former: Vec<String>,
     began: Instant,
     fence: Option<Fence>,
     held_at: Instant,
@@ -94,7 +94,7 @@ impl Shift {
             tenant,
             id,
             owner,
-            former: None,
+            former: Vec::new(),
             began: now,
             fence: None,
             held_at: now,
@@ -107,9 +107,9 @@ impl Shift {
         }
     }
 
-    /// The same shift after one of this broker that could not give its lease back.
+    /// The same shift after others of this broker that could not give the lease back.
     #[must_use]
-    pub fn after(mut self, former: Option<String>) -> Self {
+    pub fn after(mut self, former: Vec<String>) -> Self {
         self.former = former;
         self
     }
@@ -123,7 +123,7 @@ impl Shift {
     /// May be dropped at any moment: the lease runs out, and everything is in the store.
     pub async fn work(mut self) -> Result<Ended, StoreError> {
         let name = format!("campaign/{}/{}", self.tenant, self.id);
-        if let Some(former) = &self.former {
+        for former in &self.former {
             self.desk.store.release(&name, former).await?;
         }
         let result = self.ticks(&name).await;
