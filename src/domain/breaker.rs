@@ -88,7 +88,7 @@ impl Breaker {
     }
 
     /// Notes that the host did not answer, or that it cannot. `asked` is the wait that it asks for: whoever was told so waits as
-    /// long, and the others no longer than [`OPEN_MAX`] before one of them has another look.
+    /// long, and the others no longer than `OPEN_MAX` before one of them has another look.
     pub fn failed(&mut self, now: Duration, asked: Option<Duration>) {
         let openings = match self.state {
             State::Closed => {
