@@ -4,6 +4,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -208,14 +209,16 @@ impl Drop for RedisServer {
     }
 }
 
-/// A port that nothing listens on now; cluster nodes use the one 10,000 above as well.
+/// A port that nothing listens on now; cluster nodes use the one 10,000 above as well. Both lie below those that the system gives
+/// to clients, and no port is given out twice, so that a server that is started again finds its own.
 fn free_port() -> u16 {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id();
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .unwrap()
-            .port();
-        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+        let turn = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = 12_000 + u16::try_from(turn % 10_000).unwrap();
+        if is_free(port) && is_free(port + 10_000) {
             return port;
         }
     }
