@@ -140,6 +140,31 @@ pub(crate) async fn reading_goes_on_after_any_event(b: &mut dyn Backend) {
     assert_eq!((nothing, place), (vec![], end));
 }
 
+pub(crate) async fn a_reader_who_has_caught_up_is_never_refused(b: &mut dyn Backend) {
+    const TOTAL: u64 = 1_500;
+    let store = b.store();
+    let (_, mut place) = store.events(&contoso(), &After::Newest, 10).await.unwrap();
+    let (writer, mut told) = (store.clone(), Vec::new());
+    let writing = tokio::spawn(async move {
+        for n in 0..TOTAL {
+            let told = event(&key("a"), n);
+            writer.append(&contoso(), vec![told]).await.unwrap();
+        }
+    });
+
+    // Without a pause, so that it reads at every stage of a commit.
+    while told.last() != Some(&(TOTAL - 1)) {
+        let after = After::Cursor(place);
+        let (entries, next) = store.events(&contoso(), &after, 10).await.unwrap();
+        told.extend(numbers(&entries));
+        place = next;
+        tokio::task::yield_now().await;
+    }
+
+    assert_eq!(told, (0..TOTAL).collect::<Vec<_>>());
+    writing.await.unwrap();
+}
+
 pub(crate) async fn newest_begins_with_what_comes(b: &mut dyn Backend) {
     let store = b.store();
     say(&store, "a", 0, 3).await;

@@ -165,6 +165,7 @@ macro_rules! suite {
                 events_of_a_device_come_in_order
                 an_event_is_kept_as_its_json
                 reading_goes_on_after_any_event
+                a_reader_who_has_caught_up_is_never_refused
                 newest_begins_with_what_comes
                 an_empty_feed_has_a_place_to_begin
                 feeds_of_tenants_are_kept_apart

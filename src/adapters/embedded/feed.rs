@@ -1,6 +1,6 @@
 //! The feed port. Events of a tenant have consecutive numbers and stand in blocks, one of each batch.
 
-use std::{ops::Bound, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -46,15 +46,19 @@ impl Feed for EmbeddedStore {
             return Ok((Vec::new(), self.cursor(next - 1)));
         }
         let (tenant, limit) = (tenant.clone(), limit.clamp(1, EVENTS_MAX));
-        let texts = off_thread(move || read_events(&side, tenant.as_str(), next, limit)).await?;
-        let numbered = (next..).zip(texts);
+        let places = next..ends.next;
+        let texts = off_thread(move || read_events(&side, tenant.as_str(), places, limit)).await?;
+        let begins_at = texts.first().map(|(number, _)| *number);
+        if begins_at != Some(next) && matches!(after, After::Cursor(_)) {
+            // Since `ends` was read.
+            return Err(FeedError::Trimmed);
+        }
+        let last = texts.last().map_or(ends.next - 1, |(number, _)| *number);
         let entry = |(number, json)| Entry {
             id: self.cursor(number),
             json,
         };
-        let entries: Vec<_> = numbered.map(entry).collect();
-        let last = next - 1 + entries.len() as u64;
-        Ok((entries, self.cursor(last)))
+        Ok((texts.into_iter().map(entry).collect(), self.cursor(last)))
     }
 
     async fn append(&self, tenant: &TenantId, events: Vec<Event>) -> Result<(), StoreError> {
@@ -158,25 +162,27 @@ fn first_since(
     Ok(ends.next)
 }
 
-/// The texts of events from `next` on.
+/// The texts of the first events among `places`, with their numbers. What stands beyond belongs to a batch that is still being
+/// applied: nobody may go on from there yet.
 fn read_events(
     side: &Arc<Side>,
     tenant: &str,
-    next: u64,
+    places: Range<u64>,
     limit: usize,
-) -> Result<Vec<bytes::Bytes>, StoreError> {
-    let upto = feed_key(tenant, 0)..=feed_key(tenant, next);
+) -> Result<Vec<(u64, bytes::Bytes)>, StoreError> {
+    let upto = feed_key(tenant, 0)..=feed_key(tenant, places.start);
     let begin = match side.feed.range(upto).next_back() {
-        None => feed_key(tenant, next),
+        None => feed_key(tenant, places.start),
         Some(block) => block.key().map_err(|e| side_failed(&e))?.to_vec(),
     };
-    let end = Bound::Included(feed_key(tenant, u64::MAX));
     let mut texts = Vec::new();
-    for block in side.feed.range((Bound::Included(begin), end)) {
+    for block in side.feed.range(begin..feed_key(tenant, places.end)) {
         let (key, value) = block.into_inner().map_err(|e| side_failed(&e))?;
         let first = number_of(&key).ok_or_else(|| damaged(&Malformed))?;
-        let skipped = next.saturating_sub(first);
-        add_texts(&value, skipped, limit, &mut texts).map_err(|e| damaged(&e))?;
+        let block = texts_of(&value).map_err(|e| damaged(&e))?;
+        let wanted = (first..).zip(block).filter(|(n, _)| places.contains(n));
+        let wanted = wanted.take(limit - texts.len());
+        texts.extend(wanted.map(|(n, text)| (n, bytes::Bytes::copy_from_slice(text))));
         if texts.len() == limit {
             break;
         }
@@ -184,20 +190,11 @@ fn read_events(
     Ok(texts)
 }
 
-fn add_texts(
-    block: &[u8],
-    skipped: u64,
-    limit: usize,
-    texts: &mut Vec<bytes::Bytes>,
-) -> Result<(), Malformed> {
+fn texts_of(block: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
     let mut rest = Bytes::new(block.get(BLOCK_HEAD_BYTES..).ok_or(Malformed)?);
-    let mut place = 0;
-    while !rest.is_empty() && texts.len() < limit {
-        let text = rest.bytes()?;
-        if place >= skipped {
-            texts.push(bytes::Bytes::copy_from_slice(text));
-        }
-        place += 1;
+    let mut texts = Vec::new();
+    while !rest.is_empty() {
+        texts.push(rest.bytes()?);
     }
-    Ok(())
+    Ok(texts)
 }
