@@ -12,10 +12,10 @@ use reveille::{
     ports::{
         Store,
         error::StoreError,
-        queues::{Ready, Want},
+        queues::{Ready, Wake, Want},
     },
 };
-use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::broadcast::{Receiver, error::TryRecvError};
 
 use crate::{backend::Backend, items::*};
 
@@ -295,22 +295,27 @@ pub(crate) async fn what_is_not_held_any_more_is_not_handed_back(b: &mut dyn Bac
 
 // === wakes ===
 
+/// The next wake is that of `queue` at `earliest`.
+async fn expect_wake(wakes: &mut Receiver<Wake>, queue: &Queue, earliest: Timestamp) {
+    let wake = soon(wakes.recv()).await.unwrap();
+    assert_eq!(wake.queue, *queue);
+    assert_eq!(wake.earliest.as_millisecond(), earliest.as_millisecond());
+}
+
 pub(crate) async fn a_wake_tells_that_a_queue_is_due_earlier(b: &mut dyn Backend) {
     let (store, now) = (b.store(), b.now().await);
     let (first, second) = (direct(Lane::Normal), direct(Lane::Urgent));
     let mut wakes = b.other().wakes();
     let at = |ticks: u32| now + b.tick() * ticks;
 
+    // A cluster's servers tell of their shards in no order, so each wake is awaited before the next is caused.
     open(&store, &[key("a")], &first, at(50)).await;
+    expect_wake(&mut wakes, &first, at(50)).await;
     open(&store, &[key("b")], &first, at(60)).await;
     open(&store, &[key("c")], &first, at(40)).await;
+    expect_wake(&mut wakes, &first, at(40)).await;
     open(&store, &[key("d")], &second, at(90)).await;
-
-    for (queue, earliest) in [(&first, at(50)), (&first, at(40)), (&second, at(90))] {
-        let wake = soon(wakes.recv()).await.unwrap();
-        assert_eq!(wake.queue, *queue);
-        assert_eq!(wake.earliest.as_millisecond(), earliest.as_millisecond());
-    }
+    expect_wake(&mut wakes, &second, at(90)).await;
 }
 
 pub(crate) async fn a_hand_back_wakes(b: &mut dyn Backend) {
@@ -322,9 +327,7 @@ pub(crate) async fn a_hand_back_wakes(b: &mut dyn Backend) {
     let back = vec![(claimed.key, claimed.lease, now)];
     store.hand_back(back).await.unwrap();
 
-    let wake = soon(wakes.recv()).await.unwrap();
-    assert_eq!(wake.queue, queue);
-    assert_eq!(wake.earliest.as_millisecond(), now.as_millisecond());
+    expect_wake(&mut wakes, &queue, now).await;
 }
 
 pub(crate) async fn nothing_wakes_without_a_change(b: &mut dyn Backend) {
