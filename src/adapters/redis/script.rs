@@ -71,13 +71,13 @@ macro_rules! scripts {
 // `allow-oom` marks what must go on when Redis has reached maxmemory: all that settles, closes or gives back.
 scripts! {
     /// Commits new work.
-    COMMIT_OPEN = ["", "queue.lua", "texts.lua", "commit.lua"];
+    COMMIT_OPEN = ["", "queue.lua", "events.lua", "commit.lua"];
     /// Commits outcomes.
-    COMMIT_SETTLE = [" flags=allow-oom", "queue.lua", "texts.lua", "commit.lua"];
+    COMMIT_SETTLE = [" flags=allow-oom", "queue.lua", "events.lua", "commit.lua"];
     /// Commits new work that is as expected.
-    WHOLE_OPEN = ["", "queue.lua", "texts.lua", "whole.lua"];
+    WHOLE_OPEN = ["", "queue.lua", "events.lua", "whole.lua"];
     /// Commits outcomes of what is as expected.
-    WHOLE_SETTLE = [" flags=allow-oom", "queue.lua", "texts.lua", "whole.lua"];
+    WHOLE_SETTLE = [" flags=allow-oom", "queue.lua", "events.lua", "whole.lua"];
     READ = [" flags=no-writes", "read.lua"];
     CLAIM = [" flags=allow-oom", "queue.lua", "claim.lua"];
     LOWER = [" flags=allow-oom", "queue.lua", "lower.lua"];
@@ -92,7 +92,7 @@ scripts! {
     LIST_PAGE = [" flags=no-writes", "list_page.lua"];
     LIST_FIND = [" flags=no-writes", "list_find.lua"];
     DROP_COUNTERS = [" flags=allow-oom", "drop_counters.lua"];
-    FEED_APPEND = [" flags=allow-oom", "feed_append.lua"];
+    FEED_APPEND = [" flags=allow-oom", "events.lua", "feed_append.lua"];
     FEED_READ = [" flags=no-writes", "feed_read.lua"];
     FEED_TRIM = [" flags=allow-oom", "feed_trim.lua"];
     /// Puts a new document.

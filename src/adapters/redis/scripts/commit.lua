@@ -209,13 +209,7 @@ local function commit(section)
 
   local news = {}
   for key, texts in pairs(appended) do
-    local length = push_texts(KEYS[base + key], texts)
-    if length == #texts then redis.call('HSETNX', KEYS[base + 4], texts.tenant, 0) end
-    -- The janitor trims; this is for a store that has none.
-    if length > 8 * events_max then
-      redis.call('LTRIM', KEYS[base + key], length - events_max, -1)
-      redis.call('HINCRBY', KEYS[base + 4], texts.tenant, length - events_max)
-    end
+    append_events(KEYS[base + key], KEYS[base + 4], texts.tenant, texts, events_max)
     if #news == 0 then news[1] = 'events' end
   end
 

@@ -6,13 +6,6 @@ local events = {}
 for i = 4, #ARGV, 2 do
   events[#events + 1] = string.format('%.0f %.0f', ms, tonumber(ARGV[i]) - ms) .. ARGV[i + 1]
 end
-local length = redis.call('RPUSH', KEYS[1], unpack(events))
-local most = tonumber(ARGV[3])
-redis.call('HSETNX', KEYS[2], ARGV[2], 0)
--- The janitor trims; this is for a store that has none.
-if length > 8 * most then
-  redis.call('LTRIM', KEYS[1], length - most, -1)
-  redis.call('HINCRBY', KEYS[2], ARGV[2], length - most)
-end
+local length = append_events(KEYS[1], KEYS[2], ARGV[2], events, tonumber(ARGV[3]))
 redis.pcall('SPUBLISH', ARGV[1], string.format('%.0f\nevents', ms * 1000))
 return length

@@ -104,13 +104,7 @@ end
 local function append(key, tenant, events)
   local texts = {}
   for i = 1, #events, 2 do texts[#texts + 1] = now_text .. (events[i] - now_ms) .. events[i + 1] end
-  local length = push_texts(key, texts)
-  if length == #texts then call('HSETNX', KEYS[base + 4], tenant, 0) end
-  -- The janitor trims; this is for a store that has none.
-  if length > 8 * events_max then
-    call('LTRIM', key, length - events_max, -1)
-    call('HINCRBY', KEYS[base + 4], tenant, length - events_max)
-  end
+  append_events(key, KEYS[base + 4], tenant, texts, events_max)
 end
 
 local function move_queues(queues, news, all)
