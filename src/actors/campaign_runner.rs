@@ -151,10 +151,10 @@ impl Shifts {
         };
         let owner = self.running.remove(&key);
         let before = self.resting.remove(&key);
-        let (failures, former) = match (ended, before) {
-            (Some(Ended::Done), _) => return,
-            (Some(Ended::Elsewhere), _) => (0, Vec::new()),
-            (None, before) => {
+        let (failures, former) = match ended {
+            Some(Ended::Done) => return,
+            Some(Ended::Elsewhere) => (0, Vec::new()),
+            None => {
                 let (failures, former) = before.map_or((0, Vec::new()), |b| (b.failures, b.former));
                 // The newest first: the leases of those before them have run out meanwhile.
                 let former = owner.into_iter().chain(former).take(FORMER_MAX);

@@ -101,10 +101,9 @@ impl Breaker {
             State::Probing { openings, .. } => openings,
             State::Open { .. } => return,
         };
-        let pause = OPEN_MIN.saturating_mul(1 << openings.min(10)).min(OPEN_MAX);
-        let until = now + pause.max(asked.unwrap_or(Duration::ZERO).min(OPEN_MAX));
+        let pause = OPEN_MIN.saturating_mul(1 << openings.min(10));
         self.state = State::Open {
-            until,
+            until: now + pause.max(asked.unwrap_or(Duration::ZERO)).min(OPEN_MAX),
             openings: openings + 1,
         };
     }

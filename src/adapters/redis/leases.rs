@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -50,20 +50,18 @@ pub(super) struct Taken(Mutex<HashMap<String, String>>);
 
 impl Taken {
     fn note(&self, name: &str, owner: &str) {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.insert(name.to_owned(), owner.to_owned());
+        self.lock().insert(name.to_owned(), owner.to_owned());
     }
 
     fn forget(&self, name: &str, owner: &str) {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.lock();
         if taken.get(name).is_some_and(|last| last == owner) {
             taken.remove(name);
         }
     }
 
-    fn all(&self) -> Vec<(String, String)> {
-        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.clone().into_iter().collect()
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -80,7 +78,7 @@ impl Core {
 
     /// Gives all leases back, so that nobody has to wait for their ends. What cannot be given back now runs out.
     pub(super) async fn give_all_back(&self) {
-        let taken = self.leases.all();
+        let taken = self.leases.lock().clone();
         let given = taken
             .iter()
             .map(|(name, owner)| self.give_back(name, owner));
