@@ -144,7 +144,7 @@ async fn with_redis(options: &Options, last: bool) -> (f64, f64) {
         &redis,
         options,
         || server.cpu_seconds(),
-        || used_memory(&server),
+        || server.used_memory(),
     )
     .await;
     drop(redis);
@@ -160,16 +160,6 @@ async fn embedded(options: &Options) -> (f64, f64) {
     let embedded: Arc<dyn Store> = EmbeddedStore::open(embedded).expect("the store is opened");
     println!("embedded: µs of CPU a push (none, broker)");
     life(&embedded, options, || 0.0, || 0.0).await
-}
-
-/// Bytes that a server's data take.
-fn used_memory(server: &RedisServer) -> f64 {
-    let info: String = server.ask(&["INFO", "memory"]);
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix("used_memory:"));
-    line.and_then(|bytes| bytes.trim().parse().ok())
-        .expect("a server tells its memory")
 }
 
 /// CPU of a phase a device, of the server and of this process, in µs.

@@ -4,19 +4,13 @@ use reveille::domain::{
     ask::Goal,
     campaign::{Selection, State, TargetStatus},
 };
-use tokio::task::LocalSet;
 
-use super::world::{World, definition};
+use super::world::{World, definition, local};
 
 /// More than a runner lists at once.
 const MANY: usize = 1_600;
 /// The most that it lists at once.
 const PAGE: u64 = 512;
-
-/// Runs a test with tasks, in paused time.
-async fn local(test: impl Future<Output = ()>) {
-    LocalSet::new().run_until(test).await;
-}
 
 #[tokio::test(start_paused = true)]
 async fn every_target_of_a_campaign_that_was_paused_while_it_was_listed_has_its_end() {

@@ -11,17 +11,12 @@ use reveille::{
     ports::{error::StoreError, records::Fence},
     service::campaign::{CampaignError, Ended, Listing},
 };
-use tokio::{task::LocalSet, time::sleep};
+use tokio::time::sleep;
 
-use super::world::{World, definition, device, devices, wave};
+use super::world::{World, definition, device, devices, local, wave};
 
 /// A runner's lease lasts no longer than this; one that goes on looks at its campaign many times meanwhile.
 const TERM: Duration = Duration::from_secs(10);
-
-/// Runs a test with tasks, in paused time.
-async fn local(test: impl Future<Output = ()>) {
-    LocalSet::new().run_until(test).await;
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_campaign_runs_from_draft_to_finished_and_tells_so() {

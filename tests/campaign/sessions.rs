@@ -8,14 +8,8 @@ use reveille::{
     },
     service::campaign::Report,
 };
-use tokio::task::LocalSet;
 
-use super::world::{World, definition};
-
-/// Runs a test with tasks, in paused time.
-async fn local(test: impl Future<Output = ()>) {
-    LocalSet::new().run_until(test).await;
-}
+use super::world::{World, definition, local};
 
 async fn capped(world: &World, sessions: u64, targets: usize) -> CampaignId {
     let mut capped = definition(Selection::Listed, Goal::CheckIn);

@@ -34,12 +34,17 @@ use reveille::{
     telemetry::Telemetry,
 };
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::{task::LocalSet, time::sleep};
 
 /// How often a test looks whether something has come true, in paused time.
 const LOOK: Duration = Duration::from_millis(100);
 /// Looks until a test gives up.
 const LOOKS_MAX: usize = 20_000;
+
+/// Runs a test with tasks, in paused time.
+pub(crate) async fn local(test: impl Future<Output = ()>) {
+    LocalSet::new().run_until(test).await;
+}
 
 struct TestClock(AtomicI64);
 

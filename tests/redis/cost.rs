@@ -104,25 +104,17 @@ async fn commit_all(store: &Arc<dyn Store>, open: bool) {
     }
 }
 
-fn used_memory(server: &RedisServer) -> f64 {
-    let info: String = server.ask(&["INFO", "memory"]);
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix("used_memory:"));
-    line.unwrap().trim().parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_and_its_open_push_keep_to_their_memory() {
     let server = RedisServer::start(&[]);
     let store = open(single(&server)).await;
     assert_eq!(record(1, false).channel.unwrap().uri.expose().len(), 230);
-    let empty = used_memory(&server);
+    let empty = server.used_memory();
 
     commit_all(&store, false).await;
-    let registered = used_memory(&server);
+    let registered = server.used_memory();
     commit_all(&store, true).await;
-    let opened = used_memory(&server);
+    let opened = server.used_memory();
 
     let count = f64::from(u32::try_from(DEVICES).unwrap());
     let (device, push) = ((registered - empty) / count, (opened - registered) / count);

@@ -10,28 +10,20 @@ use reveille::{
 
 use crate::{items::*, redis_server::RedisServer, rig::*};
 
-fn used_memory(server: &RedisServer) -> u64 {
-    let info: String = server.ask(&["INFO", "memory"]);
-    let used = info
-        .lines()
-        .find_map(|line| line.strip_prefix("used_memory:"));
-    used.unwrap().trim().parse().unwrap()
-}
-
 #[tokio::test]
 async fn an_item_that_was_applied_is_never_said_to_be_refused() {
     let server = RedisServer::start(&[]);
     let store = open(single(&server)).await;
     let mut mixed = [false, false];
     // when the server becomes full in the middle of a commit, sooner or later
-    for attempt in 0..80_u64 {
+    for attempt in 0..80_u32 {
         let room = 40_000 + attempt / 2 * 20_000;
         let each = attempt % 2 == 0;
         let keys: Vec<DeviceKey> = (0..BATCH_MAX)
             .map(|n| key(&format!("d{attempt}-{n}")))
             .collect();
         let items: Vec<Item> = keys.iter().map(|key| create(key, 1)).collect();
-        let limit = (used_memory(&server) + room).to_string();
+        let limit = format!("{:.0}", server.used_memory() + f64::from(room));
         server.ask::<()>(&["CONFIG", "SET", "maxmemory", &limit]);
         let results = match each {
             true => store.commit_each(items, Urgency::Open).await,

@@ -187,6 +187,16 @@ impl RedisServer {
         assert!(sent.unwrap().success());
     }
 
+    /// Bytes that its data take.
+    pub(crate) fn used_memory(&self) -> f64 {
+        let info: String = self.ask(&["INFO", "memory"]);
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("used_memory:"));
+        line.and_then(|bytes| bytes.trim().parse().ok())
+            .unwrap_or_else(|| panic!("no used_memory in {info}"))
+    }
+
     /// Main thread's processor time so far, in seconds.
     pub(crate) fn cpu_seconds(&self) -> f64 {
         let info: String = self.ask(&["INFO", "cpu"]);

@@ -31,6 +31,17 @@ use crate::{
 /// More than one connection's streams.
 const IN_FLIGHT: usize = 250;
 
+/// Sends to a server on this machine.
+fn sender(trust: &Trust, port: u16) -> WnsSender {
+    let config = HttpConfig {
+        extra_ca: Some(trust.ca_pem.clone()),
+        request_timeout: Duration::from_secs(20),
+        ..HttpConfig::default()
+    };
+    let hosts = HostPolicy::new([format!("localhost:{port}")]).unwrap();
+    WnsSender::new(HttpClients::new(config).unwrap(), hosts).unwrap()
+}
+
 #[tokio::test]
 async fn more_is_in_flight_than_one_connection_allows() {
     let trust = Trust::new(&["h2", "http/1.1"]);
@@ -44,13 +55,7 @@ async fn more_is_in_flight_than_one_connection_allows() {
         trust.acceptor(),
         (all, connections.clone()),
     ));
-    let config = HttpConfig {
-        extra_ca: Some(trust.ca_pem.clone()),
-        request_timeout: Duration::from_secs(20),
-        ..HttpConfig::default()
-    };
-    let hosts = HostPolicy::new([format!("localhost:{port}")]).unwrap();
-    let sender = WnsSender::new(HttpClients::new(config).unwrap(), hosts).unwrap();
+    let sender = sender(&trust, port);
 
     let sends = (0..IN_FLIGHT).map(|_| sender.send(notification(port), now()));
     let answers = futures_util::future::join_all(sends).await;
@@ -112,13 +117,7 @@ async fn of_the_streams_of_a_connection_that_breaks_one_is_repeated_at_once() {
         trust.acceptor(),
         repeated.clone(),
     ));
-    let config = HttpConfig {
-        extra_ca: Some(trust.ca_pem.clone()),
-        request_timeout: Duration::from_secs(20),
-        ..HttpConfig::default()
-    };
-    let hosts = HostPolicy::new([format!("localhost:{port}")]).unwrap();
-    let sender = WnsSender::new(HttpClients::new(config).unwrap(), hosts).unwrap();
+    let sender = sender(&trust, port);
     sender.send(notification(port), now()).await;
 
     let sends = (0..BROKEN).map(|_| sender.send(notification(port), now()));
