@@ -137,6 +137,13 @@ fn dial_error(error: &redis::RedisError) -> &'static str {
         redis::ErrorKind::AuthenticationFailed => "redis refuses the login",
         _ if matches!(error.code(), Some("WRONGPASS" | "NOAUTH")) => "redis refuses the login",
         _ if error.is_connection_refusal() => "nothing listens at the address of redis",
+        // Neither the standard library nor the client tells this apart otherwise.
+        redis::ErrorKind::Io if error.to_string().starts_with("failed to lookup") => {
+            "the host of redis is unknown"
+        }
+        _ if error.is_connection_dropped() => {
+            "redis ends connections at once: is it in protected mode, or does it expect TLS?"
+        }
         _ => "redis cannot be connected",
     }
 }
