@@ -31,9 +31,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::new(Entry::Bounded, Method::GET, "/v1/apps", list),
         Endpoint::new(Entry::Bounded, Method::GET, one, get),
-        Endpoint::new(Entry::Write, Method::POST, "/v1/apps/{app}/pause", pause),
-        Endpoint::new(Entry::Write, Method::POST, "/v1/apps/{app}/resume", resume),
-        Endpoint::new(Entry::Write, Method::PUT, "/v1/apps/{app}/pace", put_pace),
+        Endpoint::new(Entry::Settle, Method::POST, "/v1/apps/{app}/pause", pause),
+        Endpoint::new(Entry::Settle, Method::POST, "/v1/apps/{app}/resume", resume),
+        Endpoint::new(Entry::Settle, Method::PUT, "/v1/apps/{app}/pace", put_pace),
     ]
 }
 

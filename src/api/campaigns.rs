@@ -42,12 +42,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::new(Entry::Bounded, Method::GET, ALL, list),
         Endpoint::new(Entry::Write, Method::POST, ALL, post),
         Endpoint::new(Entry::Bounded, Method::GET, ONE, get),
-        Endpoint::new(Entry::Write, Method::DELETE, ONE, delete),
+        Endpoint::new(Entry::Settle, Method::DELETE, ONE, delete),
         Endpoint::new(Entry::Write, Method::POST, start_path, start),
-        Endpoint::new(Entry::Write, Method::POST, pause_path, pause),
-        Endpoint::new(Entry::Write, Method::POST, resume_path, resume),
-        Endpoint::new(Entry::Write, Method::POST, cancel_path, cancel),
-        Endpoint::new(Entry::Write, Method::PUT, pace_path, put_pace),
+        Endpoint::new(Entry::Settle, Method::POST, pause_path, pause),
+        Endpoint::new(Entry::Settle, Method::POST, resume_path, resume),
+        Endpoint::new(Entry::Settle, Method::POST, cancel_path, cancel),
+        Endpoint::new(Entry::Settle, Method::PUT, pace_path, put_pace),
         Endpoint::new(Entry::Bounded, Method::POST, dry_run_path, dry_run),
     ]
 }

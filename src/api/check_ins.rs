@@ -34,7 +34,7 @@ use crate::{
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let path = "/v1/tenants/{tenant}/check-ins";
-    vec![Endpoint::new(Entry::Write, Method::POST, path, post)]
+    vec![Endpoint::new(Entry::Settle, Method::POST, path, post)]
 }
 
 /// What became of the check-ins.

@@ -40,9 +40,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let delete_many = "/v1/tenants/{tenant}/devices/delete";
     vec![
         Endpoint::new(Entry::Bounded, Method::GET, one, get),
-        Endpoint::new(Entry::Write, Method::DELETE, one, delete),
+        Endpoint::new(Entry::Settle, Method::DELETE, one, delete),
         Endpoint::new(Entry::Bounded, Method::GET, all, list),
-        Endpoint::new(Entry::Write, Method::POST, delete_many, post_delete),
+        Endpoint::new(Entry::Settle, Method::POST, delete_many, post_delete),
     ]
 }
 

@@ -31,7 +31,7 @@ use super::{
     route::state_of,
 };
 use crate::{
-    ports::documents::Documents,
+    ports::{documents::Documents, error::StoreError},
     service::idempotency::{Answer, Begin, MARK_REFRESH, Mark, RequestName, begin},
 };
 
@@ -46,18 +46,47 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Longest silence within a body that is only read for its digest.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
+/// What becomes of a request whose key cannot be kept because the store is full.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unkept {
+    Refused,
+    Served,
+}
+
 /// Serves a request once.
 pub(super) async fn once(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    keyed(request, next, Unkept::Refused).await
+}
+
+/// Serves a request once, or without its key if the store is too full to keep it.
+pub(super) async fn once_if_kept(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    keyed(request, next, Unkept::Served).await
+}
+
+async fn keyed(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
+    unkept: Unkept,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let Some(name) = name_of(&request)? else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     let documents: Arc<dyn Documents> = state_of(&request)?.desk.store.clone();
+    let begun = match begin(documents, name).await {
+        Err(StoreError::Full { .. }) if unkept == Unkept::Served => {
+            return Ok(next.call(request).await?.map_into_boxed_body());
+        }
+        begun => begun.map_err(Problem::from)?,
+    };
     let query = request.query_string().to_owned();
     let body = Digested::new(request.take_payload(), &query);
-    let mark = match begin(documents, name).await.map_err(Problem::from)? {
+    let mark = match begun {
         Begin::Fresh(mark) => mark,
         Begin::InProgress => return Err(in_progress().into()),
         Begin::Answered(answer) => {

@@ -45,7 +45,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::new(Entry::Write, Method::POST, all, post),
         Endpoint::new(Entry::Bounded, Method::GET, one, get),
-        Endpoint::new(Entry::Write, Method::DELETE, one, delete),
+        Endpoint::new(Entry::Settle, Method::DELETE, one, delete),
     ]
 }
 

@@ -38,6 +38,8 @@ pub enum Entry {
     Bounded,
     /// As [`Entry::Bounded`]; takes an `Idempotency-Key`.
     Write,
+    /// As [`Entry::Write`], of what a full store still takes and what is the same done twice: there the key is let go.
+    Settle,
 }
 
 /// One method on one path.
@@ -134,6 +136,9 @@ fn with_entry(endpoint: Endpoint) -> Route {
         Entry::Keyed => route.wrap(from_fn(keyed)),
         Entry::Bounded => route.wrap(from_fn(bounded)),
         Entry::Write => route.wrap(from_fn(idempotent::once)).wrap(from_fn(bounded)),
+        Entry::Settle => route
+            .wrap(from_fn(idempotent::once_if_kept))
+            .wrap(from_fn(bounded)),
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let report_path = "/v1/tenants/{tenant}/syncml";
     let commands_path = "/v1/tenants/{tenant}/syncml/commands";
     vec![
-        Endpoint::new(Entry::Write, Method::POST, report_path, post),
+        Endpoint::new(Entry::Settle, Method::POST, report_path, post),
         Endpoint::new(Entry::Bounded, Method::GET, commands_path, commands),
     ]
 }

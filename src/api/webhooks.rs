@@ -36,7 +36,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::new(Entry::Write, Method::POST, all, post),
         Endpoint::new(Entry::Bounded, Method::GET, one, get),
         Endpoint::new(Entry::Write, Method::PUT, one, put),
-        Endpoint::new(Entry::Write, Method::DELETE, one, delete),
+        Endpoint::new(Entry::Settle, Method::DELETE, one, delete),
         Endpoint::new(Entry::Write, Method::POST, rotate_path, rotate),
         Endpoint::new(Entry::Write, Method::POST, replay_path, replay),
     ]

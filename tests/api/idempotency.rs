@@ -6,7 +6,10 @@ use reveille::ports::documents::Documents;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use crate::support::{Answer, Broker, uri};
+use crate::{
+    store::Trouble,
+    support::{Answer, Broker, uri},
+};
 
 const PUSHES: &str = "/v1/tenants/contoso/pushes";
 const CHANNELS: &str = "/v1/tenants/contoso/channels";
@@ -39,6 +42,27 @@ async fn a_repeat_gets_the_first_answer_and_nothing_is_done_twice() {
     assert_eq!(again.header("content-type"), "application/json");
     let other_key = push(&broker, "k2", PUSHES, &body).await;
     assert_eq!(other_key.body["merged"], 1);
+}
+
+#[actix_web::test]
+async fn in_a_full_store_old_work_ends_whether_or_not_it_has_a_key() {
+    let broker = Broker::start().await;
+    broker.register(&["d1"]).await;
+    let body = json!({ "devices": ["d1"], "goal": "check_in" });
+    push(&broker, "k1", PUSHES, &body).await;
+    broker.store.fall_into(Trouble::Full);
+
+    let new = push(&broker, "k2", PUSHES, &body).await;
+    let (path, body) = ("/v1/tenants/contoso/check-ins", json!({ "device": "d1" }));
+    let first = push(&broker, "k3", path, &body).await;
+    let again = push(&broker, "k3", path, &body).await;
+
+    assert_eq!((new.status, new.problem()), (507, "store-full"));
+    assert_eq!((first.status, &first.body["closed"]), (200, &json!(1)));
+    assert_eq!((again.status, &again.body["closed"]), (200, &json!(0)));
+    broker.store.fall_into(Trouble::None);
+    let kept = push(&broker, "k3", path, &body).await;
+    assert_eq!((kept.status, kept.header("idempotency-replayed")), (200, ""));
 }
 
 #[actix_web::test]

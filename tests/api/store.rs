@@ -234,6 +234,12 @@ impl Documents for TestStore {
         precondition: Precondition,
         ttl: Option<Duration>,
     ) -> Result<Put, StoreError> {
+        let new = !matches!(precondition, Precondition::Version(_));
+        if new && *self.trouble.lock().unwrap() == Trouble::Full {
+            return Err(StoreError::Full {
+                detail: "no bytes left".to_owned(),
+            });
+        }
         self.well()?.put(name, bytes, precondition, ttl).await
     }
 

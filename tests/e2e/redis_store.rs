@@ -76,6 +76,11 @@ async fn a_full_redis_takes_no_new_work_and_what_is_open_goes_out() {
 
     assert_eq!(refused.status(), StatusCode::INSUFFICIENT_STORAGE);
     rig.until_all_closed().await;
+    // With an idempotency key each, of which a full store keeps none.
+    rig.post(&order("pause"), json!({})).await;
+    rig.post(&order("resume"), json!({})).await;
+    let check_in = format!("/v1/tenants/{TENANT}/check-ins");
+    rig.post(&check_in, json!({ "device": devices[1] })).await;
     assert_eq!(rig.reached(), devices.len() as u64 - 1);
 }
 
