@@ -62,7 +62,10 @@ async fn in_a_full_store_old_work_ends_whether_or_not_it_has_a_key() {
     assert_eq!((again.status, &again.body["closed"]), (200, &json!(0)));
     broker.store.fall_into(Trouble::None);
     let kept = push(&broker, "k3", path, &body).await;
-    assert_eq!((kept.status, kept.header("idempotency-replayed")), (200, ""));
+    assert_eq!(
+        (kept.status, kept.header("idempotency-replayed")),
+        (200, "")
+    );
 }
 
 #[actix_web::test]

@@ -62,6 +62,31 @@ async fn whoever_opens_the_folder_finds_each_lease_free_and_gets_a_higher_epoch(
     assert!(former.is_some() && next.await.unwrap() > former);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_was_killed_just_after_it_began_a_segment_starts_again() {
+    // given a log of a head and the room taken behind it, as a broker leaves it that is killed before its first frame
+    const HEAD_BYTES: usize = 24;
+    let clock = HandClock::start();
+    let folder = TempDir::new().unwrap();
+    close(open(folder.path(), &clock)).await;
+    let segment = folder.path().join("log/00000001.log");
+    let mut bytes = fs::read(&segment).unwrap();
+    assert!(bytes.starts_with(b"REVEILLE") && bytes[HEAD_BYTES..].iter().any(|byte| *byte != 0));
+    bytes[HEAD_BYTES..].fill(0);
+    fs::write(&segment, bytes).unwrap();
+    fs::remove_dir_all(folder.path().join("side")).unwrap();
+
+    // when it is opened and works
+    let store = open(folder.path(), &clock);
+    apply(&store, vec![put(1, 1)]).await;
+
+    // then what was written there is found, now and later
+    assert!(store.read(&[key(1)]).await.unwrap()[0].is_some());
+    close(store).await;
+    let store = open(folder.path(), &clock);
+    assert!(store.read(&[key(1)]).await.unwrap()[0].is_some());
+}
+
 fn refusal(folder: &Path, clock: &Arc<HandClock>) -> String {
     match try_open(folder, clock) {
         Err(error @ OpenError::Apart { .. }) => error.to_string(),

@@ -56,7 +56,6 @@ pub(super) enum LogError {
 
 /// A frame of the log as it is read again.
 pub(super) struct Frame<'a> {
-    pub(super) segment: &'a Arc<Segment>,
     pub(super) number: u64,
     pub(super) at: At,
     pub(super) payload: &'a [u8],
@@ -181,6 +180,11 @@ impl Log {
         self.segments.iter().map(|(_, end)| end).sum()
     }
 
+    /// All segments, the oldest first.
+    pub(super) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.segments.iter().map(|(segment, _)| segment)
+    }
+
     /// The oldest segment and its end, unless it is also the newest.
     pub(super) fn oldest(&self) -> Option<(Arc<Segment>, u64)> {
         let oldest = self.segments.front()?;
@@ -238,7 +242,6 @@ fn read_segment(
             offset,
         };
         visit(Frame {
-            segment,
             number,
             at: place,
             payload: &buffer,

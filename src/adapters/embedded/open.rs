@@ -171,13 +171,6 @@ fn read_log(
                 "`side` is older than the beginning of `log`",
             ));
         }
-        if state
-            .segments
-            .back()
-            .is_none_or(|s| s.number != frame.segment.number)
-        {
-            state.segments.push_back(frame.segment.clone());
-        }
         let ops = read_ops(frame.payload)?;
         wall_ms = frame
             .payload
@@ -195,6 +188,8 @@ fn read_log(
         }
         Ok(())
     })?;
+    // The newest may have no frame yet: the broker ended just after it began it.
+    state.segments = log.segments().cloned().collect();
     vouch(side, &log, first)?;
     let moment = Moment::now(options.clock.as_ref());
     state.clock = QueueClock::new(correction_ms, wall_ms.unwrap_or(moment.wall_ms));

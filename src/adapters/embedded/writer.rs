@@ -73,6 +73,18 @@ pub(super) struct Parts {
     pub(super) lock: File,
 }
 
+/// Tells that the store is broken if the writer panics.
+struct Told(Arc<Shared>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "the store's writer panicked".to_owned();
+            self.0.broken.send_replace(Some(why));
+        }
+    }
+}
+
 impl Writer {
     pub(super) fn new(parts: Parts, moment: Moment) -> Self {
         let Parts {
@@ -111,6 +123,7 @@ impl Writer {
 
     /// Works until the store is closed or forgotten.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let _told = Told(self.shared.clone());
         while let Some(job) = jobs.blocking_recv() {
             self.shortage = self.look_for_room();
             self.stage_moves();
@@ -418,8 +431,10 @@ impl Writer {
             seen.and_then(|()| self.side.persist())
                 .map_err(|e| side_failed(&e))?;
             self.shared.state().segments.pop_front();
-            let removed = self.log.remove_oldest();
-            removed.map_err(|e| io_failed("a segment cannot be removed", &e))?;
+            // Those behind it must not go before it: a log with a hole cannot be opened.
+            if let Err(error) = self.log.remove_oldest() {
+                return Err(self.fail(io_failed("a segment cannot be removed", &error)));
+            }
         }
         Ok(())
     }
