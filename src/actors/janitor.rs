@@ -12,7 +12,8 @@ use crate::{
     domain::{
         ask::CloseReason,
         id::{DeviceId, DeviceKey},
-        queue::{Lane, Queue},
+        queue::{Lane, Queue, place},
+        record::codec,
         transition::{Step, overdue},
     },
     ports::{
@@ -21,7 +22,7 @@ use crate::{
         records::{Stored, Urgency},
     },
     service::{
-        edit::{Decision, Edit, edit},
+        edit::{Decision, Edit, damaged, edit},
         expiry::Reminders,
     },
     telemetry::ActorMetrics,
@@ -104,7 +105,11 @@ async fn round(broker: &Broker, progress: &mut Progress) -> Result<(), StoreErro
     for Held { ready, .. } in broker.store.census().await? {
         let late = now.duration_since(ready.earliest) > crowded;
         if ready.queue.lane != Lane::Timer && late {
-            sweep(broker, &ready.queue, &mut progress.cursors).await?;
+            match sweep(broker, &ready.queue, &mut progress.cursors).await {
+                // The other queues are none the worse for it.
+                Err(error @ StoreError::Damaged { .. }) => broker.unreadable(&error),
+                swept => swept?,
+            }
         }
     }
     Ok(())
@@ -149,16 +154,25 @@ async fn sweep(broker: &Broker, queue: &Queue, cursors: &mut Cursors) -> Result<
     Ok(())
 }
 
-/// Closes what is over; who holds a claim on one of them settles on the newer record.
+/// Closes what is over, and brings what belongs elsewhere there: it stays where it was claimed if that is parked before the claim
+/// ends. Who holds a claim on one of them settles on the newer record.
 async fn expire_all(
     broker: &Broker,
     queue: &Queue,
     found: Vec<(DeviceId, Stored)>,
 ) -> Result<(), StoreError> {
     let now = broker.clock.now();
-    let edits = found.into_iter().map(|(device, stored)| Edit {
-        stored: Some(stored),
-        ..Edit::new(DeviceKey::new(queue.tenant.clone(), device), ())
+    // One that cannot be read keeps nobody else's from ending.
+    let edits = found.into_iter().filter_map(|(device, stored)| {
+        let key = DeviceKey::new(queue.tenant.clone(), device);
+        if let Err(error) = codec::decode(&stored.bytes) {
+            broker.unreadable(&damaged(&key, &error));
+            return None;
+        }
+        Some(Edit {
+            stored: Some(stored),
+            ..Edit::new(key, ())
+        })
     });
     let closed = edit(
         &*broker.store,
@@ -176,7 +190,8 @@ async fn expire_all(
             };
             let effects = overdue(&step, &mut record);
             let reasons: Vec<CloseReason> = effects.closed.iter().map(|c| c.ask.reason).collect();
-            if reasons.is_empty() {
+            let stays = place(&key.tenant, &record).is_none_or(|due| due.queue == *queue);
+            if reasons.is_empty() && stays {
                 return Decision::Leave(reasons);
             }
             Decision::Commit(Some(record), effects, reasons)

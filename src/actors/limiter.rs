@@ -27,6 +27,8 @@ const BURST: f64 = 0.02;
 const SAME: f64 = 0.001;
 /// When to look again while there is no share.
 const WITHOUT_SHARE: Duration = Duration::from_millis(20);
+/// Longest sleep of one that waits for its turn: the share may have grown meanwhile.
+const TAKEN_LOOK: Duration = Duration::from_millis(100);
 /// How much longer than it has to wait an urgent request keeps the others back: it comes with the next turn of its dispatcher.
 const URGENT_GRACE: Duration = Duration::from_millis(5);
 /// Slowest rate that is told from none, requests a second.
@@ -154,10 +156,18 @@ impl Limiter {
         Ok(())
     }
 
-    /// Waits until a request may start.
-    pub async fn taken(&self) {
-        while let Err(wait) = self.take(Haste::Usual) {
-            tokio::time::sleep(wait).await;
+    /// Waits until a request may start; false if that is not before `until`.
+    pub async fn taken(&self, until: Instant) -> bool {
+        loop {
+            let Err(wait) = self.take(Haste::Usual) else {
+                return true;
+            };
+            let now = Instant::now();
+            if now >= until {
+                return false;
+            }
+            // By the share as it is: it grows as soon as somebody is hungry.
+            tokio::time::sleep(wait.min(TAKEN_LOOK).min(until - now)).await;
         }
     }
 

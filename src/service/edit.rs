@@ -320,7 +320,8 @@ async fn fill<J>(store: &dyn Records, batch: &mut [Pending<J>]) -> Result<(), St
     Ok(())
 }
 
-fn damaged(key: &DeviceKey, error: &codec::DamagedRecord) -> StoreError {
+/// What is said of a record that cannot be read.
+pub(crate) fn damaged(key: &DeviceKey, error: &codec::DamagedRecord) -> StoreError {
     StoreError::Damaged {
         detail: format!("device {} of tenant {}: {error}", key.device, key.tenant),
     }

@@ -122,6 +122,7 @@ macro_rules! suite {
                 a_claimed_entry_is_ready_when_its_lease_ends
                 census_counts_every_queue
                 what_is_handed_back_is_due_at_the_given_time
+                what_was_held_when_it_was_moved_is_moved_by_the_next_change
                 what_is_not_held_any_more_is_not_handed_back
                 a_wake_tells_that_a_queue_is_due_earlier
                 a_hand_back_wakes

@@ -258,6 +258,24 @@ pub(crate) async fn census_counts_every_queue(b: &mut dyn Backend) {
     assert_eq!(sizes, HashSet::from([(timer, 20, 0), (bulk, 30, 23)]));
 }
 
+pub(crate) async fn what_was_held_when_it_was_moved_is_moved_by_the_next_change(
+    b: &mut dyn Backend,
+) {
+    let (store, now, key) = (b.store(), b.now().await, key("a"));
+    let (former, own) = (direct(Lane::Normal), direct(Lane::Urgent));
+    open(&store, &[key.clone()], &former, now).await;
+    claim_one(&store, &former).await;
+    let merged = replace(&key, 1, 2).from(&former).to(&own, now);
+    apply(&store, vec![merged]).await;
+    b.pass(b.lease() + b.tick()).await;
+
+    let unchanged = replace(&key, 2, 3).from(&own).to(&own, now);
+    apply(&store, vec![unchanged]).await;
+
+    assert_eq!(claim(&store, &former, 1).await, vec![]);
+    assert_eq!(claim_one(&store, &own).await.key, key);
+}
+
 // === hand back ===
 
 pub(crate) async fn what_is_handed_back_is_due_at_the_given_time(b: &mut dyn Backend) {

@@ -58,7 +58,7 @@ async fn while_redis_is_away_calls_are_refused_at_once_and_all_resumes_by_itself
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_redis_takes_no_new_work_and_what_is_open_goes_out() {
     let server = RedisServer::durable();
-    let rig = on(&server, 40).await;
+    let mut rig = on(&server, 40).await;
     let order = |what| format!("/v1/apps/{TENANT}/{what}");
     rig.post(&order("pause"), json!({})).await;
     let devices: Vec<String> = rig
@@ -75,6 +75,9 @@ async fn a_full_redis_takes_no_new_work_and_what_is_open_goes_out() {
     let refused = push(&rig).await;
 
     assert_eq!(refused.status(), StatusCode::INSUFFICIENT_STORAGE);
+    // Another broker takes over there, too.
+    rig.kill();
+    rig.start().await;
     rig.until_all_closed().await;
     // With an idempotency key each, of which a full store keeps none.
     rig.post(&order("pause"), json!({})).await;

@@ -11,6 +11,7 @@ use reveille::{
     },
     ports::clock::Clock,
 };
+use tokio::time::Instant;
 
 use crate::world::{ACCEPTED, Chaos, Post, Setup, World, always, simulate};
 
@@ -87,6 +88,33 @@ fn a_push_to_a_host_that_is_avoided_ends_at_its_deadline() {
         tokio::time::sleep(Duration::from_secs(30)).await;
 
         assert_eq!(world.store.count("closed.expired"), 1);
+    });
+}
+
+#[test]
+fn what_waits_for_its_turn_until_its_deadline_is_not_sent_any_more() {
+    const LIFE: Duration = Duration::from_secs(15);
+    simulate(async {
+        let setup = Setup {
+            pace: 0.1,
+            ..Setup::default()
+        };
+        let world = World::start(setup, always(ACCEPTED)).await;
+        let began = Instant::now();
+        let request = AskRequest {
+            deadline: world.clock.now() + SignedDuration::try_from(LIFE).unwrap(),
+            ..world.request(Class::Normal)
+        };
+        world.ask("a", 0..8, &request).await;
+
+        tokio::time::sleep(Duration::from_secs(120)).await;
+
+        let posts = world.posts();
+        assert!(posts.iter().all(|post| post.began < began + LIFE));
+        assert!((1..8).contains(&posts.len()), "{} were sent", posts.len());
+        let sent = i64::try_from(posts.len()).unwrap();
+        assert_eq!(world.store.count("closed.accepted"), sent);
+        assert_eq!(world.store.count("closed.expired"), 8 - sent);
     });
 }
 

@@ -107,6 +107,17 @@ impl MemoryStore {
             .collect()
     }
 
+    /// Makes a record unreadable.
+    pub(crate) fn damage(&self, key: &DeviceKey) {
+        let mut inner = self.inner();
+        inner.records.get_mut(key).unwrap().bytes = Bytes::from_static(b"damaged");
+    }
+
+    /// Leaves a push in another queue than its own, as if it had been held there when it was moved.
+    pub(crate) fn strand(&self, key: &DeviceKey, queue: Queue) {
+        self.inner().waits.get_mut(key).unwrap().queue = queue;
+    }
+
     pub(crate) fn leased(&self) -> usize {
         let now = self.clock.now();
         self.inner()

@@ -153,23 +153,26 @@ async fn send(desk: &Desk, work: &Work, (app, token): (&App, &Token)) -> Sent {
 }
 
 /// Waits for a newer token and for the leave to send once more, holding nothing that others need meanwhile. None if there is
-/// no token, if the app must not send now, or if the lease would not last.
+/// no token, if the app must not send now, or if it has become too late.
 async fn second_seat(desk: &Desk, work: &Work, flight: &Flight) -> Option<(Arc<Token>, Seat)> {
     let app = &desk.broker.apps[flight.app];
     let refused = flight.token.serial;
     app.tokens.newer(refused, work.claim.start_by).await?;
-    app.limiter.taken().await;
+    if !app.limiter.taken(work.claim.start_by).await {
+        return None;
+    }
     let wire = desk.wire.clone().acquire_owned().await.ok()?;
-    let token = match app.allowance(desk.broker.clock.now()) {
+    let now = desk.broker.clock.now();
+    let token = match app.allowance(now) {
         Allowance::Free(token) => token,
         Allowance::Probe(token) if flight.probe => token,
         Allowance::Probe(_) | Allowance::Shut(_) => return None,
     };
-    let in_time = Instant::now() < work.claim.start_by && token.serial > refused;
+    let goes = !work.is_late(now) && token.serial > refused;
     let seat = Seat {
         _wire: wire,
         _host: work.host.enter(),
         _app: desk.broker.telemetry.attempt_started(&app.metrics),
     };
-    in_time.then_some((token, seat))
+    goes.then_some((token, seat))
 }

@@ -67,14 +67,14 @@ fn try_one(desk: &Rc<Desk>, index: usize) -> Tried {
     }
     let mut waiting = desk.waiting.borrow_mut();
     let waiting = &mut waiting[index];
-    let rooms = KINDS.map(|lane| find_host_with_room(desk, waiting, lane));
+    let rooms = KINDS.map(|lane| find_host_with_room(desk, waiting, lane, now));
     for (lane, _) in KINDS.iter().zip(rooms).filter(|(_, room)| !room) {
         put_off_slow(desk, waiting, *lane, now);
     }
     let Some((lane, wire)) = seat(desk, waiting, rooms) else {
         return Tried::Stop((!rooms.contains(&true)).then(|| Instant::now() + HOSTS_LOOK));
     };
-    if let Some(work) = out_of_time(waiting, lane) {
+    if let Some(work) = out_of_time(waiting, lane, now) {
         let due = work.claim.due;
         desk.hand_back(work.claim, due);
         return Tried::Done;
@@ -150,21 +150,24 @@ fn seat(
     Some((lane, wire))
 }
 
-fn out_of_time(waiting: &mut Waiting<Work>, lane: Lane) -> Option<Work> {
-    let late = waiting
-        .peek(lane)
-        .is_some_and(|work| Instant::now() >= work.claim.start_by);
+fn out_of_time(waiting: &mut Waiting<Work>, lane: Lane, now: Timestamp) -> Option<Work> {
+    let late = waiting.peek(lane).is_some_and(|work| work.is_late(now));
     late.then(|| waiting.pop(lane)).flatten()
 }
 
 /// Brings a push to the front whose host has room, or whose time is over, if there is one among the first. False only if there
 /// are some and none of them can go.
-fn find_host_with_room(desk: &Desk, waiting: &mut Waiting<Work>, lane: Lane) -> bool {
+fn find_host_with_room(
+    desk: &Desk,
+    waiting: &mut Waiting<Work>,
+    lane: Lane,
+    now: Timestamp,
+) -> bool {
     let count = waiting.len_of(lane).min(LOOKS_MAX);
     for _ in 0..count {
-        let goes = waiting.peek(lane).is_some_and(|work| {
-            desk.hosts.has_room(&work.host) || Instant::now() >= work.claim.start_by
-        });
+        let goes = waiting
+            .peek(lane)
+            .is_some_and(|work| desk.hosts.has_room(&work.host) || work.is_late(now));
         if goes {
             return true;
         }

@@ -38,8 +38,18 @@ pub(super) struct HandBack {
     pub(super) at: Timestamp,
 }
 
+/// Makes room for the next commit, even if this one panics.
+struct Committing(Rc<Desk>);
+
+impl Drop for Committing {
+    fn drop(&mut self) {
+        self.0.commit_ended();
+    }
+}
+
 /// Commits a batch. What the store did not take comes back to the desk; what a part of it did not take waits for that alone.
 pub(super) async fn commit(desk: Rc<Desk>, batch: Vec<Settled>) {
+    let _committing = Committing(desk.clone());
     match try_commit(&desk.broker, &batch).await {
         Ok(missed) => {
             desk.store_well();
@@ -57,7 +67,6 @@ pub(super) async fn commit(desk: Rc<Desk>, batch: Vec<Settled>) {
             desk.settle_again(batch);
         }
     }
-    desk.commit_ended();
 }
 
 /// What a part of the store did not take while others took theirs.

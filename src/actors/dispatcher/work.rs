@@ -90,6 +90,13 @@ pub(super) struct Work {
     pub(super) traces: Vec<TraceContext>,
 }
 
+impl Work {
+    /// Whether it must not be sent any more under this claim: whoever claims it next looks at it anew, and ends what is over.
+    pub(super) fn is_late(&self, now: Timestamp) -> bool {
+        now >= self.deadline || Instant::now() >= self.claim.start_by
+    }
+}
+
 /// What is to be committed for a claim.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are attempts")]

@@ -52,7 +52,7 @@ impl Documents for RedisStore {
         match parts.as_slice() {
             [Value::Int(version)] => {
                 if ttl.is_none() {
-                    core.documents_changed().await?;
+                    core.tell_documents_changed().await;
                 }
                 Ok(Put::Done(u64::try_from(*version).map_err(|_| strange())?))
             }
@@ -69,7 +69,7 @@ impl Documents for RedisStore {
         let call = document(core, shard, name, &DOCUMENT_DELETE).arg(core.keys().news(shard));
         let answer = core.client.run_durably(shard, call).await?;
         if answer == Value::Int(1) {
-            core.documents_changed().await?;
+            core.tell_documents_changed().await;
         }
         Ok(())
     }
@@ -133,12 +133,13 @@ impl Documents for RedisStore {
 }
 
 impl Core {
-    /// Tells this broker at once, and others at their next look if they miss the announcement.
-    async fn documents_changed(&self) -> Result<(), StoreError> {
+    /// Tells this broker at once, and others at their next look if they miss the announcement. What was changed stands even if
+    /// the server of the epoch is away: whoever cannot hear it now looks again when it is back.
+    async fn tell_documents_changed(&self) {
         self.changed.send_modify(|count| *count += 1);
         let control = self.keys().control();
         let call = ScriptCall::new(&DOCUMENT_EPOCH).key(self.keys().own(control, "store"));
-        self.client.run(control, call).await.map(drop)
+        self.client.run(control, call).await.ok();
     }
 }
 

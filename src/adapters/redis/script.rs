@@ -108,5 +108,6 @@ scripts! {
     INBOX_TAKE_OVER = [" flags=allow-oom", "inbox.lua", "inbox_take_over.lua"];
     INBOX_SETTLE = [" flags=allow-oom", "inbox_settle.lua"];
     OUTBOX_PUBLISH = ["", "outbox_publish.lua"];
-    STORE_OPEN = ["", "store_open.lua"];
+    /// What is described already has to be opened when memory is full, too: settling goes on then.
+    STORE_OPEN = [" flags=allow-oom", "store_open.lua"];
 }

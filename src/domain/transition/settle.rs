@@ -4,7 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Effects, Step, channel::due_soon, close_asks, review::expire_into};
+use super::{
+    Effects, Step,
+    channel::due_soon,
+    close_asks,
+    review::{expire_into, expired},
+};
 use crate::domain::{
     ask::{Ask, Class, CloseReason, Goal, Phase, Source},
     channel::{ChannelState, Generation, SUSPECT_HOLD, Trial},
@@ -68,6 +73,14 @@ pub fn is_settled(record: &DeviceRecord, attempt: &Attempt) -> bool {
 /// channel of a newer generation, and one without a push leaves its ids only.
 pub fn settle(step: &Step<'_>, record: &mut DeviceRecord, attempt: &Attempt) -> Effects {
     let mut effects = Effects::default();
+    // What was over when the attempt began was not sent for.
+    let began = Step {
+        now: attempt.began_at,
+        ..*step
+    };
+    close_asks(step, record, &mut effects, |record, ask| {
+        expired(&began, record, ask)
+    });
     note_attempt(record, attempt, &mut effects);
     let current = record.channel.is_some() && record.generation() == attempt.generation;
     if current {

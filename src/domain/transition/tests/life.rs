@@ -140,6 +140,24 @@ fn an_attempt_serves_the_asks_it_was_made_for_though_the_clock_was_set_back() {
 }
 
 #[test]
+fn an_attempt_does_not_serve_what_was_over_when_it_began() {
+    let mut b = Bench::with_channel();
+    b.direct(Goal::CheckIn);
+    b.ask(campaign("c1"), Class::Bulk, Goal::Accepted);
+    let push = b.record.push.as_mut().unwrap();
+    push.asks[1].deadline = at(30);
+    let attempt = Attempt {
+        asks: b.record.asked(),
+        ..b.attempt(at(31), received())
+    };
+    b.now = at(32);
+
+    b.run(|step, record| ((), settle(step, record, &attempt)));
+
+    assert_eq!(b.closed(), [CloseReason::Expired(ExpiryCause::NotSent)]);
+}
+
+#[test]
 fn an_ask_that_is_repeated_while_the_attempt_is_on_its_way_is_satisfied_anew_on_any_clock() {
     let mut b = Bench::with_channel();
     b.direct(Goal::Accepted);
