@@ -27,6 +27,7 @@ use reveille::{
         Store,
         clock::Clock,
         documents::Precondition,
+        error::StoreError,
         feed::{After, Cursor},
         webhooks::{Courier, Delivery},
     },
@@ -38,7 +39,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
-    task::LocalSet,
+    task::{JoinHandle, LocalSet},
     time::sleep,
 };
 
@@ -134,13 +135,11 @@ impl World {
             .id
     }
 
-    fn deliver(&self, id: &WebhookId) {
+    fn deliver(&self, id: &WebhookId) -> JoinHandle<Result<(), StoreError>> {
         let (desk, means) = (self.webhooks.clone(), self.means.clone());
         let key = (self.tenant.clone(), id.clone());
         let owner = format!("test/{}", rand::random::<u64>());
-        drop(tokio::task::spawn_local(
-            Delivering::new(desk, means, key, owner).work(),
-        ));
+        tokio::task::spawn_local(Delivering::new(desk, means, key, owner).work())
     }
 
     /// `count` events of each of some devices, numbered in their order.
@@ -479,6 +478,35 @@ async fn events_that_were_trimmed_before_their_turn_are_told_as_a_gap() {
         let first = body(&world.taken("a")[0]);
         assert_eq!(first["type"], "feed.gap");
         assert!(world.standing(&id).await.progress.gap_at.is_some());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_told_by_the_next_broker_if_the_first_could_not() {
+    local(async {
+        let world = World::new();
+        let id = world.webhook("a", 1, &[]).await;
+        world.happen(EventKind::PushClosed, 100, 3).await;
+        world.store.trim().await.unwrap();
+        world.answers("a", vec![busy()]);
+        let first = world.deliver(&id);
+        world
+            .until(async || world.standing(&id).await.progress.failures > 0)
+            .await;
+        assert!(world.standing(&id).await.progress.gap_untold);
+        first.abort();
+        // Its lease runs out.
+        sleep(Duration::from_secs(60)).await;
+
+        world.deliver(&id);
+
+        world
+            .until(async || !world.standing(&id).await.progress.gap_untold)
+            .await;
+        let told = world.taken("a");
+        let gaps = told.iter().filter(|t| body(t)["type"] == "feed.gap");
+        assert_eq!(gaps.count(), 1);
     })
     .await;
 }

@@ -101,6 +101,9 @@ pub struct Progress {
     pub last_success: Option<Timestamp>,
     /// When events were lost because they were trimmed before they could be delivered.
     pub gap_at: Option<Timestamp>,
+    /// Whether the endpoint has still to be told so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gap_untold: bool,
 }
 
 /// What an endpoint did with a request.

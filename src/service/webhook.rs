@@ -267,6 +267,7 @@ impl Webhooks {
         self.change_progress(tenant, id, |progress| {
             progress.cursor.clone_from(&cursor);
             progress.gap_at = None;
+            progress.gap_untold = false;
         })
         .await?;
         self.get(tenant, id).await

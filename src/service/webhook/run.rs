@@ -48,7 +48,6 @@ pub struct Delivering {
     changed: watch::Receiver<u64>,
     page: Option<Page>,
     retry_at: Option<Instant>,
-    lost: bool,
     /// The version of the webhook that is delivered to.
     version: Option<u64>,
     lag: WebhookLag,
@@ -83,7 +82,6 @@ impl Delivering {
             changed,
             page: None,
             retry_at: None,
-            lost: false,
             version: None,
             lag,
         }
@@ -183,7 +181,7 @@ impl Delivering {
             }
             Err(FeedError::Store(error)) => return Err(error),
         };
-        if entries.is_empty() {
+        if entries.is_empty() && !progress.gap_untold {
             self.lag.set(Duration::ZERO);
             let left = until.saturating_duration_since(Instant::now());
             tokio::select! {
@@ -196,7 +194,7 @@ impl Delivering {
         }
         let events = entries.into_iter().filter_map(Waiting::new);
         let mut waiting: VecDeque<Waiting> = events.filter(|e| webhook.wants(e.kind())).collect();
-        if std::mem::take(&mut self.lost) {
+        if progress.gap_untold {
             let now = self.desk.clock.now();
             waiting.push_front(Waiting::gap(&self.tenant, now));
         }
@@ -217,9 +215,9 @@ impl Delivering {
     ) -> Result<(), StoreError> {
         progress.cursor = None;
         progress.gap_at = Some(self.desk.clock.now());
+        progress.gap_untold = true;
         let key = (&self.tenant, &self.id);
         self.desk.put_progress(key, version, &progress).await?;
-        self.lost = true;
         Ok(())
     }
 
@@ -254,6 +252,7 @@ impl Delivering {
             .set(Duration::try_from(lag).unwrap_or(Duration::ZERO));
         if page.waiting.is_empty() {
             page.progress.cursor = Some(page.next.0.clone());
+            page.progress.gap_untold = false;
         }
         let key = (&self.tenant, &self.id);
         let put = self.desk.put_progress(key, page.version, &page.progress);
