@@ -2,10 +2,10 @@
 
 use reveille::domain::{
     ask::Goal,
-    campaign::{Selection, State, TargetStatus},
+    campaign::{Selection, State, TargetStatus, score},
 };
 
-use super::world::{World, definition, local};
+use super::world::{World, definition, devices, local};
 
 /// More than a runner lists at once.
 const MANY: usize = 1_600;
@@ -139,6 +139,39 @@ async fn a_page_of_few_among_many_looks_until_it_has_them() {
 
         assert_eq!(pages(10).await, [3]);
         assert_eq!(pages(2).await, [2, 1]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_whose_record_cannot_be_read_holds_up_neither_the_others_nor_the_end() {
+    local(async {
+        // given a campaign with room for one at a time, and three targets of which the first is damaged
+        let world = World::new(3).await;
+        let mut definition = definition(Selection::Listed, Goal::CheckIn);
+        definition.pace.per_second = Some(1.0);
+        let id = world.draft(definition, 3).await;
+        let first = devices(3)
+            .into_iter()
+            .min_by_key(|d| score(&id, d))
+            .unwrap();
+        world.damage(&first).await;
+        world
+            .campaigns
+            .start(&world.tenant, &id, None)
+            .await
+            .unwrap();
+        let _shift = world.shift(&id);
+
+        // when the others are released and the deadline comes
+        world.until(&id, |r| r.counts.waiting == 1).await;
+        world.pass(3_601);
+        let over = world
+            .until(&id, |r| r.campaign.state == State::Finished)
+            .await;
+
+        // then each has its end
+        assert_eq!(over.counts.closed_as("expired"), 3);
     })
     .await;
 }

@@ -15,7 +15,10 @@ use reveille::{
     domain::{
         ask::{Class, Goal},
         campaign::{Definition, Pace, Selection, TargetStatus, TargetView, Until, Wave},
-        id::{AppId, CampaignId, DeviceId, TenantId},
+        counter::Moves,
+        id::{AppId, CampaignId, DeviceId, DeviceKey, TenantId},
+        item::{Change, Expect, Item, Placement},
+        record::Revision,
         schedule::Rules,
         transition::{Attempt, check_in, register, settle},
         wns::{
@@ -23,7 +26,13 @@ use reveille::{
             reply::{Outcome, Trace},
         },
     },
-    ports::{Store, clock::Clock, feed::After, queues::Want, records::Urgency},
+    ports::{
+        Store,
+        clock::Clock,
+        feed::After,
+        queues::Want,
+        records::{Committed, Urgency},
+    },
     service::{
         campaign::{Campaigns, Ended, Report, Shift},
         desk::Desk,
@@ -242,6 +251,24 @@ impl World {
                 Decision::Commit(Some(record), noted.effects, ())
             });
         done.await.unwrap();
+    }
+
+    /// Makes a device's record unreadable.
+    pub(crate) async fn damage(&self, device: &DeviceId) {
+        let key = DeviceKey::new(self.tenant.clone(), device.clone());
+        let found = self.store.read(std::slice::from_ref(&key)).await.unwrap();
+        let item = Item {
+            key,
+            expect: Expect::Revision(found[0].as_ref().unwrap().revision),
+            lease: None,
+            change: Change::Put(Revision(rand::random()), "damaged".into()),
+            placement: Placement::default(),
+            moves: Moves::default(),
+            lists: Vec::new(),
+            events: Vec::new(),
+        };
+        let done = self.store.commit(vec![item], Urgency::Open, None).await;
+        assert_eq!(done, Ok(vec![Committed::Done]));
     }
 
     pub(crate) async fn forget(&self, n: usize) {

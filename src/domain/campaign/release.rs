@@ -51,7 +51,7 @@ pub struct Order<'a> {
 pub struct Candidate<'a> {
     /// Which device.
     pub key: DeviceKey,
-    /// Its record.
+    /// Its record; a revision without one is of a record that cannot be read.
     pub before: Before<'a>,
     /// Its score and text in the waiting list, if it is a member.
     pub waiting: Option<(i64, &'a str)>,
@@ -113,6 +113,10 @@ pub fn released(step: &Step<'_>, order: &Order<'_>, candidate: Candidate<'_>) ->
     let (score, text) = candidate.waiting?;
     let mut record = match candidate.before.record {
         Some(record) => record.clone(),
+        // It must not hold up those behind it; its end comes with that of the campaign.
+        None if candidate.before.revision.is_some() => {
+            return postponed(candidate, campaign, score);
+        }
         None if text == UNKNOWN => DeviceRecord::default(),
         None => {
             let gone = CloseReason::Cancelled(CancelCause::DeviceDeleted);

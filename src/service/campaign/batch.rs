@@ -76,7 +76,7 @@ impl Hand<'_> {
             .collect())
     }
 
-    /// Decides about each target and commits what was decided. A record that cannot be read is passed over.
+    /// Decides about each target and commits what was decided.
     pub(super) async fn apply(
         &self,
         targets: &[Target],
@@ -86,10 +86,8 @@ impl Hand<'_> {
         let now = self.desk.clock.now();
         let mut items = Vec::with_capacity(targets.len());
         for target in targets {
-            let record = target.stored.as_ref().map(|s| codec::decode(&s.bytes));
-            let Ok(record) = record.transpose() else {
-                continue;
-            };
+            let stored = target.stored.as_ref();
+            let record = stored.and_then(|s| codec::decode(&s.bytes).ok());
             let candidate = self.candidate(target, record.as_ref());
             items.extend(decide(&self.step(&target.device, now), candidate));
         }
