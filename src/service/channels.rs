@@ -89,7 +89,7 @@ async fn revive_batch(
     jobs: Vec<(DeviceId, ())>,
     since: Timestamp,
 ) -> Result<u64, StoreError> {
-    let answers = desk.change(tenant, jobs, Urgency::Settle, |step, (), record| {
+    let answers = desk.change(tenant, jobs.clone(), Urgency::Settle, |step, (), record| {
         let Some(mut record) = record else {
             return Decision::Leave(false);
         };
@@ -99,6 +99,20 @@ async fn revive_batch(
             Decision::Leave(false)
         }
     });
-    let revived = answers.await?.into_iter().filter(|revived| *revived);
-    Ok(revived.count() as u64)
+    match answers.await {
+        Ok(revived) => Ok(revived.into_iter().filter(|revived| *revived).count() as u64),
+        Err(error @ StoreError::Damaged { .. }) if jobs.len() <= 1 => {
+            desk.unreadable(&error);
+            Ok(0)
+        }
+        // One that cannot be read keeps no other from its revival.
+        Err(StoreError::Damaged { .. }) => {
+            let mut revived = 0;
+            for job in jobs {
+                revived += Box::pin(revive_batch(desk, tenant, vec![job], since)).await?;
+            }
+            Ok(revived)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -263,7 +263,7 @@ pub(crate) async fn what_was_held_when_it_was_moved_is_moved_by_the_next_change(
 ) {
     let (store, now, key) = (b.store(), b.now().await, key("a"));
     let (former, own) = (direct(Lane::Normal), direct(Lane::Urgent));
-    open(&store, &[key.clone()], &former, now).await;
+    open(&store, std::slice::from_ref(&key), &former, now).await;
     claim_one(&store, &former).await;
     let merged = replace(&key, 1, 2).from(&former).to(&own, now);
     apply(&store, vec![merged]).await;

@@ -129,6 +129,18 @@ struct Shared {
     warnings: Mutex<Vec<String>>,
 }
 
+/// Tells that the store is broken if the writer panics.
+struct Doom(Arc<Shared>);
+
+impl Drop for Doom {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "the store's writer panicked".to_owned();
+            self.0.broken.send_replace(Some(why));
+        }
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state

@@ -10,7 +10,7 @@ use hashbrown::HashSet;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Shared,
+    Doom, Shared,
     batch::{Batch, PAYLOAD_HEAD_BYTES, Verdict, key_of},
     bytes::Bytes,
     clock::Moment,
@@ -23,10 +23,7 @@ use super::{
     segment::FRAME_HEAD_BYTES,
     side::{Side, is_aside},
 };
-use crate::ports::{
-    error::StoreError,
-    records::{Item, Urgency},
-};
+use crate::ports::{error::StoreError, records::Urgency};
 
 /// A frame is written when it has reached this size.
 const FRAME_BYTES: usize = 1024 * 1024;
@@ -73,18 +70,6 @@ pub(super) struct Parts {
     pub(super) lock: File,
 }
 
-/// Tells that the store is broken if the writer panics.
-struct Told(Arc<Shared>);
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let why = "the store's writer panicked".to_owned();
-            self.0.broken.send_replace(Some(why));
-        }
-    }
-}
-
 impl Writer {
     pub(super) fn new(parts: Parts, moment: Moment) -> Self {
         let Parts {
@@ -123,7 +108,7 @@ impl Writer {
 
     /// Works until the store is closed or forgotten.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let _told = Told(self.shared.clone());
+        let _doom = Doom(self.shared.clone());
         while let Some(job) = jobs.blocking_recv() {
             self.shortage = self.look_for_room();
             self.stage_moves();
@@ -219,7 +204,7 @@ impl Writer {
             job.reply.send(Err(error)).ok();
             return;
         }
-        match self.stage_items(&job.items) {
+        match self.stage_items(&job) {
             Ok(verdicts) => self.pending.push(Pending::Commit(job, verdicts)),
             Err(error) => {
                 job.reply.send(Err(error)).ok();
@@ -238,7 +223,8 @@ impl Writer {
         Ok(())
     }
 
-    fn stage_items(&mut self, items: &[Item]) -> Result<Vec<Verdict>, StoreError> {
+    fn stage_items(&mut self, job: &CommitJob) -> Result<Vec<Verdict>, StoreError> {
+        let items = &job.items;
         let find = |shared: &Shared| {
             let keys = items.iter().map(|item| key_of(&item.key));
             shared.state().devices.find_all(keys)
@@ -255,6 +241,9 @@ impl Writer {
             if self.batch.touches(fingerprint) || self.batch.bytes() >= FRAME_BYTES {
                 self.flush().map_err(|error| in_part(error, flushed))?;
                 (found, flushed) = (find(&self.shared), true);
+                // It may have been raised by what was flushed.
+                self.check_fence(job)
+                    .map_err(|error| in_part(error, true))?;
             }
             let state = self.shared.state();
             let staged = self.batch.stage(item, found[place], &state, &self.side);
