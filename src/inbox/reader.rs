@@ -28,6 +28,8 @@ use crate::{
 
 /// Messages received at a time.
 const BATCH: usize = 128;
+/// Deliveries from which on what was left is taken one by one.
+const SUSPICIOUS: u64 = 4;
 /// When to do again what the store refused.
 const REPEAT: Duration = Duration::from_secs(1);
 
@@ -96,13 +98,21 @@ impl Reader<'_> {
     }
 
     /// Does what others have left. False when the lease is another's now, or the broker stops.
+    ///
+    /// The oldest comes alone, and so do those behind it where one has been given to many brokers: if it is the one that ends them,
+    /// it takes no others along to the dead letters.
     async fn left_over(&self, lease: &mut Lease<'_>) -> Result<bool, StoreError> {
         let streams = &self.parts.streams;
-        let mut from: Option<String> = None;
+        let (mut from, mut messages) = (None::<String>, 1);
         loop {
-            let taken =
-                streams.take_over(self.tenant, lease.reader(), from.as_deref(), self.most());
+            let most = Most {
+                messages,
+                ..self.most()
+            };
+            let taken = streams.take_over(self.tenant, lease.reader(), from.as_deref(), most);
             let taken = taken.await?;
+            let suspicious = taken.messages.iter().any(|m| m.deliveries > SUSPICIOUS);
+            messages = if suspicious { 1 } else { BATCH };
             if !self.take(taken.messages, lease).await? {
                 return Ok(false);
             }

@@ -85,6 +85,9 @@ enum Kept {
         body: String,
         /// Further documents that hold the rest of the body.
         pieces: usize,
+        /// Tells them from those of another answer: one that comes too late must not write over them.
+        #[serde(default)]
+        series: String,
     },
 }
 
@@ -128,10 +131,11 @@ pub async fn begin(documents: Arc<dyn Documents>, name: RequestName) -> Result<B
                 digest,
                 body,
                 pieces,
+                series,
             } => {
                 let mut body = body.into_bytes();
                 for piece in 1..=pieces {
-                    let more = documents.get(&piece_name(&name, piece)).await?;
+                    let more = documents.get(&piece_name(&name, &series, piece)).await?;
                     let more = more.ok_or_else(|| damaged("a piece is missing"))?;
                     body.extend_from_slice(&more.bytes);
                 }
@@ -163,11 +167,11 @@ impl Mark {
         let text = std::str::from_utf8(&answer.body).map_err(|_| damaged("the body is no text"))?;
         let mut pieces = pieces(text).into_iter();
         let first = pieces.next().unwrap_or_default().to_owned();
-        let mut count = 0;
+        let (series, mut count) = (format!("{:016x}-", rand::random::<u64>()), 0);
         for piece in pieces {
             count += 1;
             let bytes = Bytes::copy_from_slice(piece.as_bytes());
-            let name = piece_name(&self.name, count);
+            let name = piece_name(&self.name, &series, count);
             // The pieces outlive what points to them.
             let life = ANSWER_LIFE + MARK_LIFE;
             self.documents
@@ -179,6 +183,7 @@ impl Mark {
             digest: answer.digest.clone(),
             body: first,
             pieces: count,
+            series,
         };
         self.put(kept, ANSWER_LIFE).await
     }
@@ -228,8 +233,8 @@ fn pieces(text: &str) -> Vec<&str> {
     pieces
 }
 
-fn piece_name(name: &RequestName, piece: usize) -> String {
-    format!("{}/{piece}", name.0)
+fn piece_name(name: &RequestName, series: &str, piece: usize) -> String {
+    format!("{}/{series}{piece}", name.0)
 }
 
 fn write(kept: &Kept) -> Bytes {
