@@ -1,6 +1,6 @@
 //! What stands in a store's folder: copies that do not fit together, room that cannot be taken, an opening given up.
 
-use std::fs;
+use std::{fs, os::unix::fs::FileExt};
 
 use bytes::Bytes;
 use reveille::ports::{
@@ -85,6 +85,30 @@ async fn a_broker_that_was_killed_just_after_it_began_a_segment_starts_again() {
     close(store).await;
     let store = open(folder.path(), &clock);
     assert!(store.read(&[key(1)]).await.unwrap()[0].is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_rots_keeps_none_back_that_is_claimed_with_it() {
+    const COUNT: u32 = 20;
+    let clock = HandClock::start();
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path(), &clock);
+    let items = (0..COUNT).map(|n| due(put(n, 1), clock.now()));
+    apply(&store, items.collect()).await;
+    let segment = folder.path().join("log/00000001.log");
+    let bytes = fs::read(&segment).unwrap();
+    let rotten = content(7, 1).into_bytes();
+    let place = bytes.windows(rotten.len()).position(|w| w == rotten);
+    let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    file.write_all_at(b"x", place.unwrap() as u64).unwrap();
+
+    let claimed = claim(&store).await;
+
+    assert_eq!(claimed.len(), COUNT as usize);
+    let empty = claimed.iter().filter(|c| c.stored.bytes.is_empty());
+    assert_eq!(empty.map(|c| &c.key).collect::<Vec<_>>(), [&key(7)]);
+    let read = store.read(&[key(7)]).await;
+    assert!(matches!(read, Err(StoreError::Damaged { .. })));
 }
 
 fn refusal(folder: &Path, clock: &Arc<HandClock>) -> String {

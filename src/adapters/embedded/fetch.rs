@@ -30,6 +30,31 @@ pub(super) async fn fetch_all(
     off_thread(move || fetch_here(&found)).await
 }
 
+/// Reads records in order; one that is damaged comes empty, which nobody can read, and keeps no other back.
+pub(super) async fn fetch_readable(
+    found: Vec<Option<Found>>,
+) -> Result<Vec<Option<Stored>>, StoreError> {
+    if found.len() <= INLINE_MAX {
+        return readable_here(&found);
+    }
+    off_thread(move || readable_here(&found)).await
+}
+
+fn readable_here(found: &[Option<Found>]) -> Result<Vec<Option<Stored>>, StoreError> {
+    let empty = |found: &Found| Stored {
+        revision: Revision(found.revision),
+        bytes: Bytes::new(),
+    };
+    let apart = |one: &Option<Found>| match fetch_here(std::slice::from_ref(one)) {
+        Err(StoreError::Damaged { .. }) => Ok(one.as_ref().map(empty)),
+        read => read.map(|mut records| records.pop().flatten()),
+    };
+    match fetch_here(found) {
+        Err(StoreError::Damaged { .. }) => found.iter().map(apart).collect(),
+        read => read,
+    }
+}
+
 /// Runs something that may wait for the disk where it holds up nobody.
 pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,

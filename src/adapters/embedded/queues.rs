@@ -10,7 +10,7 @@ use super::{
     EmbeddedStore,
     batch::key_of,
     due::Entry,
-    fetch::fetch_all,
+    fetch::{fetch_all, fetch_readable},
     records::{PAGE_MAX, unknown_cursor},
     state::write_park,
 };
@@ -51,7 +51,7 @@ impl Queues for EmbeddedStore {
                 }
             }
         }
-        let records = fetch_all(found).await?;
+        let records = fetch_readable(found).await?;
         let claimed = held.into_iter().zip(records.into_iter().flatten());
         let claimed = claimed.map(|((key, lease), stored)| Claimed { key, lease, stored });
         Ok(claimed.collect())
