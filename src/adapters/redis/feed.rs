@@ -65,7 +65,10 @@ impl Feed for RedisStore {
             if found >= limit || each >= limit || tails.iter().all(|tail| tail.complete) {
                 return merge(core, tenant, tails, limit);
             }
-            from = tails.iter().map(|tail| Begin::At(tail.from)).collect();
+            // The oldest may be trimmed meanwhile; whoever asks for it has missed nothing then.
+            if *after != After::Oldest {
+                from = tails.iter().map(|tail| Begin::At(tail.from)).collect();
+            }
             each *= 4;
         }
     }
