@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use reveille::{
     adapters::redis::{Arrangement, RedisOptions},
-    domain::{counter::Counter, queue::Lane},
+    domain::{counter::Counter, id::DeviceKey, queue::Lane},
     ports::{
         Store,
         feed::After,
@@ -13,7 +13,7 @@ use reveille::{
     },
 };
 
-use crate::{items::*, redis_cluster::*, rig::*};
+use crate::{items::*, redis_cluster::*, redis_server::RedisServer, rig::*};
 
 fn options_of(cluster: &RedisCluster) -> RedisOptions {
     let seeds = vec![address(cluster.masters[0].port)];
@@ -67,6 +67,34 @@ async fn a_cluster_serves_pushes_from_all_its_servers() {
         let shards: Vec<String> = master.ask(&["KEYS", "rv:{*}:dev:contoso"]);
         assert!((20..=23).contains(&shards.len()), "{} shards", shards.len());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_on_a_server_that_is_away_holds_back_no_wake_of_the_others() {
+    // given a device on a server that is lost with a push that is long due, and one on another server
+    let mut cluster = RedisCluster::start(3, 0, &["--cluster-require-full-coverage", "no"]);
+    let store = open(options_of(&cluster)).await;
+    let (queue, all) = (direct(Lane::Urgent), keys(60));
+    apply(&store, all.iter().map(|key| create(key, 1)).collect()).await;
+    let on = |server: &RedisServer| -> DeviceKey {
+        let shards: Vec<String> = server.ask(&["KEYS", "rv:{*}:dev:contoso"]);
+        let devices: Vec<String> = server.ask(&["HKEYS", &shards[0]]);
+        key(&devices[0])
+    };
+    let (lost, there) = (on(&cluster.masters[2]), on(&cluster.masters[0]));
+    let long_ago = now() - Duration::from_secs(60);
+    apply(&store, vec![keep(&lost, 1).to(&queue, long_ago)]).await;
+    cluster.masters[2].kill();
+    while !matches!(store.ready().await, Ok(ready) if ready.is_empty()) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut wakes = store.wakes();
+
+    // when a push is opened there
+    commit_surely(&store, keep(&there, 1).to(&queue, now())).await;
+
+    // then it is announced
+    assert_eq!(soon(wakes.recv()).await.unwrap().queue, queue);
 }
 
 #[tokio::test(flavor = "multi_thread")]

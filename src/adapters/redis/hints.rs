@@ -100,13 +100,22 @@ impl Hints {
         }
     }
 
-    /// Notes that a queue's first score in a shard has moved forward; whether the whole queue is due earlier for it. False
-    /// when it has been said before, or when the shard has said something since.
-    pub(super) fn moved(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) -> bool {
-        let before = self
-            .lock()
-            .set(self.shards, shard, queue, (first_micros, as_of));
-        before.is_some_and(|before| first_micros < before.others)
+    /// Notes that a queue's first score in a shard has moved forward; whether the queue is due earlier for it, as far as its shards
+    /// are not `away`. False when it has been said before, or when the shard has said something since.
+    pub(super) fn moved(
+        &self,
+        shard: usize,
+        queue: &Queue,
+        (first_micros, as_of): (i64, i64),
+        away: impl Fn(usize) -> bool,
+    ) -> bool {
+        let mut inner = self.lock();
+        let Some(before) = inner.set(self.shards, shard, queue, (first_micros, as_of)) else {
+            return false;
+        };
+        let firsts = inner.firsts.get(queue).into_iter().flatten().enumerate();
+        let mut earlier = firsts.filter(|(_, first)| first.score <= first_micros);
+        first_micros < before.others || earlier.all(|(other, _)| other == shard || away(other))
     }
 
     /// Notes a first score that was come across; whether it should have been told before.
@@ -338,7 +347,7 @@ mod tests {
             hints.clock(0, 10_000_000, asked);
             hints.clock(1, 10_000_000, asked);
             // when each says that something has become due
-            assert!(hints.moved(0, &queue(), 10_999_000, 11_000_000));
+            assert!(hints.moved(0, &queue(), (10_999_000, 11_000_000), |_| false));
             hints.tell(1, &queue(), 10_998_000, 11_000_000);
             // then it is due
             assert_eq!(plan(&hints, &[]), [0, 1]);
@@ -376,17 +385,17 @@ mod tests {
     #[test]
     fn a_queue_moves_forward_when_no_other_shard_is_as_early() {
         let hints = Hints::new(2, 2);
-        assert!(hints.moved(0, &queue(), 50, 1));
-        assert!(!hints.moved(1, &queue(), 60, 1));
-        assert!(hints.moved(1, &queue(), 40, 2));
+        assert!(hints.moved(0, &queue(), (50, 1), |_| false));
+        assert!(!hints.moved(1, &queue(), (60, 1), |_| false));
+        assert!(hints.moved(1, &queue(), (40, 2), |_| false));
         // said twice
-        assert!(!hints.moved(1, &queue(), 40, 2));
+        assert!(!hints.moved(1, &queue(), (40, 2), |_| false));
         // what the shard said before something that is known comes late
         hints.tell(1, &queue(), 90, 5);
-        assert!(!hints.moved(1, &queue(), 10, 4));
+        assert!(!hints.moved(1, &queue(), (10, 4), |_| false));
         // a shard may say again what this broker has not tried yet
-        assert!(hints.moved(1, &queue(), 10, 6));
-        assert!(hints.moved(1, &queue(), 10, 7));
+        assert!(hints.moved(1, &queue(), (10, 6), |_| false));
+        assert!(hints.moved(1, &queue(), (10, 7), |_| false));
     }
 
     #[test]

@@ -241,7 +241,8 @@ impl Core {
 
     /// Notes that a queue's first time in a shard has moved forward, and tells listeners if that concerns the whole queue.
     fn announce(&self, shard: usize, queue: &Queue, first_micros: i64, as_of: i64) {
-        if self.hints.moved(shard, queue, first_micros, as_of) {
+        let away = |shard| self.client.is_away(shard);
+        if self.hints.moved(shard, queue, (first_micros, as_of), away) {
             self.wake(queue, first_micros);
         }
     }

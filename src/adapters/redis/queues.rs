@@ -173,11 +173,7 @@ impl Core {
         let asked = Instant::now();
         for (shard, sets) in queues_in(self, shards, &["ready"]).await {
             let sets = match sets {
-                Err(_) if self.client.is_away(shard) => {
-                    // What waits there holds nobody's wake back.
-                    self.hints.forget(shard);
-                    continue;
-                }
+                Err(_) if self.client.is_away(shard) => continue,
                 sets => sets?,
             };
             for set in sets {
