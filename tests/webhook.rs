@@ -489,7 +489,8 @@ async fn a_gap_is_told_by_the_next_broker_if_the_first_could_not() {
         let id = world.webhook("a", 1, &[]).await;
         world.happen(EventKind::PushClosed, 100, 3).await;
         world.store.trim().await.unwrap();
-        world.answers("a", vec![busy()]);
+        // Until the first broker is gone.
+        world.answers("a", vec![busy(); 10_000]);
         let first = world.deliver(&id);
         world
             .until(async || world.standing(&id).await.progress.failures > 0)
@@ -498,6 +499,7 @@ async fn a_gap_is_told_by_the_next_broker_if_the_first_could_not() {
         first.abort();
         // Its lease runs out.
         sleep(Duration::from_secs(60)).await;
+        world.answers("a", Vec::new());
 
         world.deliver(&id);
 
