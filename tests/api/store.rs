@@ -98,6 +98,11 @@ impl TestStore {
     }
 }
 
+fn full() -> StoreError {
+    let detail = "no bytes left".to_owned();
+    StoreError::Full { detail }
+}
+
 #[async_trait]
 impl Records for TestStore {
     async fn read(&self, keys: &[DeviceKey]) -> Result<Vec<Option<Stored>>, StoreError> {
@@ -111,17 +116,14 @@ impl Records for TestStore {
         fence: Option<&Fence>,
     ) -> Result<Vec<Committed>, StoreError> {
         let _open = self.gate.read().await;
-        let full = StoreError::Full {
-            detail: "no bytes left".to_owned(),
-        };
         let trouble = *self.trouble.lock().unwrap();
         if urgency == Urgency::Open && trouble == Trouble::Full {
-            return Err(full);
+            return Err(full());
         }
         if trouble == Trouble::FullForOne {
             if items.iter().any(|item| item.key.device.as_str() == "late") {
                 self.refused.send_replace(true);
-                return Err(full);
+                return Err(full());
             }
             let mut refused = self.refused.subscribe();
             refused.wait_for(|refused| *refused).await.unwrap();
@@ -236,9 +238,7 @@ impl Documents for TestStore {
     ) -> Result<Put, StoreError> {
         let new = !matches!(precondition, Precondition::Version(_));
         if new && *self.trouble.lock().unwrap() == Trouble::Full {
-            return Err(StoreError::Full {
-                detail: "no bytes left".to_owned(),
-            });
+            return Err(full());
         }
         self.well()?.put(name, bytes, precondition, ttl).await
     }

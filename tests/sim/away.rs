@@ -73,31 +73,18 @@ fn a_push_that_was_left_in_a_parked_queue_that_is_not_its_own_is_sent() {
         let world = World::start(Setup::default(), always(ACCEPTED)).await;
         let key = world.device("a", 0);
         let flow = Flow::Campaign(CampaignId::new("0123456789abcdef").unwrap());
-        let selector = Selector {
+        let selector = |flow| Selector {
             tenant: key.tenant.clone(),
-            flow: Some(flow.clone()),
+            flow,
         };
-        world.store.park(&selector).await.unwrap();
-        world
-            .store
-            .park(&Selector {
-                flow: None,
-                ..selector.clone()
-            })
-            .await
-            .unwrap();
+        let (campaign, all) = (selector(Some(flow.clone())), selector(None));
+        world.store.park(&campaign).await.unwrap();
+        world.store.park(&all).await.unwrap();
         world.push("a", 0..1, Class::Urgent).await;
         let mut queue = "a:urgent:direct".parse::<Queue>().unwrap();
         queue.flow = flow;
         world.store.strand(&key, queue);
-        world
-            .store
-            .unpark(&Selector {
-                flow: None,
-                ..selector
-            })
-            .await
-            .unwrap();
+        world.store.unpark(&all).await.unwrap();
 
         tokio::time::sleep(TIDY).await;
 

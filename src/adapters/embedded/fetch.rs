@@ -20,27 +20,28 @@ const RUN_BYTES_MAX: u32 = 16 * 1024;
 const GAP_BYTES_MAX: u32 = 512;
 const CHECKSUM_BYTES: u32 = RECORD_CHECKSUM_BYTES as u32;
 
+/// Records in the order in which they were asked for.
+type Records = Result<Vec<Option<Stored>>, StoreError>;
+
 /// Reads records in order.
-pub(super) async fn fetch_all(
-    found: Vec<Option<Found>>,
-) -> Result<Vec<Option<Stored>>, StoreError> {
-    if found.len() <= INLINE_MAX {
-        return fetch_here(&found);
-    }
-    off_thread(move || fetch_here(&found)).await
+pub(super) async fn fetch_all(found: Vec<Option<Found>>) -> Records {
+    fetch(found, fetch_here).await
 }
 
 /// Reads records in order; one that is damaged comes empty, which nobody can read, and keeps no other back.
-pub(super) async fn fetch_readable(
-    found: Vec<Option<Found>>,
-) -> Result<Vec<Option<Stored>>, StoreError> {
-    if found.len() <= INLINE_MAX {
-        return readable_here(&found);
-    }
-    off_thread(move || readable_here(&found)).await
+pub(super) async fn fetch_readable(found: Vec<Option<Found>>) -> Records {
+    fetch(found, readable_here).await
 }
 
-fn readable_here(found: &[Option<Found>]) -> Result<Vec<Option<Stored>>, StoreError> {
+/// Reads few records here, and many where that holds up nobody.
+async fn fetch(found: Vec<Option<Found>>, read: fn(&[Option<Found>]) -> Records) -> Records {
+    if found.len() <= INLINE_MAX {
+        return read(&found);
+    }
+    off_thread(move || read(&found)).await
+}
+
+fn readable_here(found: &[Option<Found>]) -> Records {
     let empty = |found: &Found| Stored {
         revision: Revision(found.revision),
         bytes: Bytes::new(),
@@ -69,7 +70,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
 }
 
 /// Reads records in order on this thread. Devices that came together stand together in the log, and are read together.
-pub(super) fn fetch_here(found: &[Option<Found>]) -> Result<Vec<Option<Stored>>, StoreError> {
+pub(super) fn fetch_here(found: &[Option<Found>]) -> Records {
     let mut records = Vec::with_capacity(found.len());
     let mut rest = found;
     while let Some(next) = rest.first() {

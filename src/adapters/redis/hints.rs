@@ -110,12 +110,10 @@ impl Hints {
         away: impl Fn(usize) -> bool,
     ) -> bool {
         let mut inner = self.lock();
-        let Some(before) = inner.set(self.shards, shard, queue, (first_micros, as_of)) else {
-            return false;
-        };
+        let said = inner.set(self.shards, shard, queue, (first_micros, as_of));
         let firsts = inner.firsts.get(queue).into_iter().flatten().enumerate();
         let mut earlier = firsts.filter(|(_, first)| first.score <= first_micros);
-        first_micros < before.others || earlier.all(|(other, _)| other == shard || away(other))
+        said.is_some() && earlier.all(|(other, _)| other == shard || away(other))
     }
 
     /// Notes a first score that was come across; whether it should have been told before.
