@@ -105,7 +105,17 @@ impl Limiter {
             return;
         }
         self.valid_until.store(self.nanos(until), Ordering::Relaxed);
-        let per_second = per_second.min(RATE_MAX);
+        self.change(per_second.min(RATE_MAX));
+    }
+
+    /// Lowers the rate to `per_second` for the rest of its term, if it is greater.
+    pub fn at_most(&self, per_second: f64) {
+        if self.per_second() > per_second {
+            self.change(per_second.max(RATE_MIN));
+        }
+    }
+
+    fn change(&self, per_second: f64) {
         let old = self.paced.load();
         if old
             .as_ref()

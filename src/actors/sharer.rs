@@ -58,6 +58,9 @@ async fn share(sharer: Sharer) {
             .collect();
         let busy = lately.iter().any(|per_second| *per_second > 0.0) || hungry.contains(&true);
         let requests = requests(&broker.apps, &lately, &hungry);
+        for (app, request) in broker.apps.iter().zip(&requests) {
+            app.limiter.at_most(request.demand_per_second);
+        }
         let owner = &broker.settings.broker;
         let Ok(shares) = broker.store.renew(owner, &requests, TERM).await else {
             sleep_until(began + RETRY).await;

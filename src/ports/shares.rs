@@ -14,7 +14,7 @@ pub struct ShareRequest {
     pub app: AppId,
     /// Its pace for all brokers together, requests a second.
     pub pace_per_second: f64,
-    /// How much this broker could use, requests a second.
+    /// How much this broker could use, requests a second. It starts no more from the call on, whatever it had.
     pub demand_per_second: f64,
 }
 
@@ -31,7 +31,8 @@ pub struct Share {
 #[async_trait]
 pub trait Shares: Send + Sync {
     /// Renews the shares of all apps of `broker` in one call, valid for `term` by the store's clock. The sum of live shares
-    /// of an app never exceeds the lowest pace asked for. Apps are answered in the order asked.
+    /// of an app never exceeds the lowest pace asked for, even if the answer is lost that made a broker's share smaller: the
+    /// former one counts until its term is over. Apps are answered in the order asked.
     ///
     /// # Errors
     /// [`StoreError`]; the caller's former shares run out.

@@ -58,6 +58,32 @@ pub(crate) async fn live_shares_never_exceed_the_pace(b: &mut dyn Backend) {
     }
 }
 
+pub(crate) async fn a_share_that_became_smaller_counts_until_its_term_is_over(b: &mut dyn Backend) {
+    // given a broker that has all of a pace, and another that has none
+    let (store, other, term) = (b.store(), b.other(), b.tick() * 20);
+    let asked = [request("app", 100.0, 100.0)];
+    assert_eq!(renew(&store, "one", &asked, term).await, [100.0]);
+    assert_eq!(renew(&other, "two", &asked, term).await, [0.0]);
+
+    // when the first gets less, twice, without hearing of it
+    for _ in 0..2 {
+        let lost = renew(&store, "one", &asked, term * 2).await[0];
+        assert!((lost - 50.0).abs() < 1.0, "{lost}");
+    }
+
+    // then the other has to wait for the end of what the first knows of
+    assert_eq!(renew(&other, "two", &asked, term * 2).await, [0.0]);
+    b.pass(term + b.tick()).await;
+    let got = renew(&other, "two", &asked, term).await[0];
+    assert!((got - 50.0).abs() < 1.0, "{got}");
+
+    // and at once for what the first says that it needs no more
+    let little = [request("app", 100.0, 10.0)];
+    assert_eq!(renew(&store, "one", &little, term).await, [10.0]);
+    let got = renew(&other, "two", &asked, term).await[0];
+    assert!((got - 90.0).abs() < 1.0, "{got}");
+}
+
 pub(crate) async fn every_broker_gets_a_part_in_time(b: &mut dyn Backend) {
     let (store, other, term) = (b.store(), b.other(), b.tick() * 4);
     let asked = [request("app", 100.0, 900.0)];

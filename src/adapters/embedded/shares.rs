@@ -18,12 +18,23 @@ use crate::{
 };
 
 /// What a broker asked for and has, until its term ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Portion {
     pace: f64,
     demand: f64,
-    granted: f64,
-    until: Instant,
+    /// The last grant, then former ones that are greater and still live, with their ends.
+    grants: Vec<(f64, Instant)>,
+}
+
+impl Portion {
+    fn is_live(&self, now: Instant) -> bool {
+        self.grants.first().is_some_and(|(_, until)| *until > now)
+    }
+
+    fn greatest(&self, now: Instant) -> f64 {
+        let live = self.grants.iter().filter(|(_, until)| *until > now);
+        live.map(|(granted, _)| *granted).fold(0.0, f64::max)
+    }
 }
 
 /// The portions of each app, by broker.
@@ -55,20 +66,27 @@ impl Shares for EmbeddedStore {
 impl Portions {
     fn renew(&mut self, broker: &str, request: &ShareRequest, now: Instant, term: Duration) -> f64 {
         let portions = self.0.entry(request.app.clone()).or_default();
-        portions.retain(|name, portion| portion.until > now && name != broker);
+        let former = portions.remove(broker);
+        portions.retain(|_, portion| portion.is_live(now));
         let pace = portions
             .values()
             .map(|p| p.pace)
             .fold(request.pace_per_second, f64::min);
-        let taken: f64 = portions.values().map(|p| p.granted).sum();
+        let taken: f64 = portions.values().map(|p| p.greatest(now)).sum();
         let demands: Vec<f64> = portions.values().map(|p| p.demand).collect();
         let wanted = fair_part(pace, request.demand_per_second, &demands);
         let granted = wanted.min(pace - taken).max(0.0);
+        let mut grants = vec![(granted, now + term)];
+        for (before, until) in former.into_iter().flat_map(|former| former.grants) {
+            let before = before.min(request.demand_per_second);
+            if until > now && grants.last().is_none_or(|(least, _)| before > *least) {
+                grants.push((before, until));
+            }
+        }
         let portion = Portion {
             pace: request.pace_per_second,
             demand: request.demand_per_second,
-            granted,
-            until: now + term,
+            grants,
         };
         portions.insert(broker.to_owned(), portion);
         granted
