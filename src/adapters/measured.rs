@@ -360,6 +360,11 @@ impl Documents for MeasuredStore {
         self.meter.time(StoreOperation::Document, call).await
     }
 
+    async fn confirm_document(&self, name: &str) -> Result<(), StoreError> {
+        let call = self.store.confirm_document(name);
+        self.meter.time(StoreOperation::Document, call).await
+    }
+
     async fn list(
         &self,
         prefix: &str,

@@ -69,6 +69,15 @@ pub trait Documents: Send + Sync {
     /// [`StoreError`].
     async fn delete(&self, name: &str) -> Result<(), StoreError>;
 
+    /// Returns when what was read of this document before the call, be it that there is none, is as durable as what is put: it may
+    /// have been read before whoever changed it was answered.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it may be lost yet.
+    async fn confirm_document(&self, _name: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Pages through the documents whose name begins with `prefix`, by name.
     ///
     /// # Errors

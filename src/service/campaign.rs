@@ -312,9 +312,10 @@ impl Campaigns {
         for _ in 0..ROUNDS_MAX {
             let (version, old) = self.load(tenant, id).await?;
             let mut campaign = old.clone();
-            change(&mut campaign, self.clock.now())?;
-            if campaign == old {
-                return Ok((version, campaign));
+            let changed = change(&mut campaign, self.clock.now());
+            if changed.is_err() || campaign == old {
+                self.store.confirm_document(&document(tenant, id)).await?;
+                return Ok(changed.map(|()| (version, campaign))?);
             }
             if let Some(version) = self.replace(tenant, version, &campaign).await? {
                 return Ok((version, campaign));

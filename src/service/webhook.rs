@@ -278,7 +278,13 @@ impl Webhooks {
     /// # Errors
     /// [`WebhookError::Unknown`], or the store's.
     pub async fn delete(&self, tenant: &TenantId, id: &WebhookId) -> Result<(), WebhookError> {
-        self.load(tenant, id).await?;
+        match self.load(tenant, id).await {
+            Err(unknown @ WebhookError::Unknown(_)) => {
+                self.store.confirm_document(&document(tenant, id)).await?;
+                return Err(unknown);
+            }
+            known => known?,
+        };
         self.store.delete(&document(tenant, id)).await?;
         self.store.delete(&progress_document(tenant, id)).await?;
         Ok(())

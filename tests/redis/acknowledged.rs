@@ -1,24 +1,72 @@
 //! With replicas to be waited for, nothing is acknowledged that they do not have, not even what an earlier call has done.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use reveille::{
     domain::{
         ask::{Class, Goal},
-        id::DeviceId,
+        campaign::{Definition, Pace, Selection, Until},
+        id::{AppId, DeviceId, TenantId},
         transition::Cancel,
     },
     ports::{
+        Store,
         error::StoreError,
         records::{Committed, Urgency},
     },
     service::{
+        campaign::{CampaignError, Campaigns},
         devices::forget,
         pushes::{self, Wish},
+        status::{ActorStatus, AppStatus, BrokerStatus},
+        tenants::Tenants,
     },
 };
 
 use crate::{inbox::desk, items::*, redis_server::RedisServer, rig::*};
+
+/// A broker of which nobody asks anything.
+struct Silent;
+
+impl BrokerStatus for Silent {
+    fn app(&self, _: &AppId) -> Option<AppStatus> {
+        None
+    }
+
+    fn recent_failures(&self, _: &AppId) -> Vec<reveille::telemetry::RecentFailure> {
+        Vec::new()
+    }
+
+    fn unserved(&self) -> BTreeMap<TenantId, u64> {
+        BTreeMap::new()
+    }
+
+    fn actors(&self) -> Vec<ActorStatus> {
+        Vec::new()
+    }
+}
+
+fn campaigns(store: Arc<dyn Store>) -> Campaigns {
+    let tenants = Tenants::new(store.clone(), Vec::new(), Vec::new());
+    Campaigns::new(desk(store), Arc::new(tenants), Arc::new(Silent))
+}
+
+fn everybody() -> Definition {
+    Definition {
+        name: "renew".to_owned(),
+        reason: None,
+        class: Class::Bulk,
+        goal: Goal::CheckIn,
+        until: Until::default(),
+        pace: Pace::default(),
+        waves: Vec::new(),
+        selection: Selection::All,
+    }
+}
 
 #[tokio::test]
 async fn a_repetition_that_finds_the_work_done_waits_for_replicas_too() {
@@ -60,6 +108,46 @@ async fn a_repetition_that_finds_the_work_done_waits_for_replicas_too() {
         forgotten.is_ok_and(|known| known == [false])
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_repetition_about_a_campaign_waits_for_replicas_too() {
+    // given a draft and one that was deleted, and no replica yet
+    let server = RedisServer::start(&["--repl-diskless-sync-delay", "0"]);
+    let unguarded = campaigns(open(single(&server)).await);
+    let draft = unguarded.create(&contoso(), everybody()).await.unwrap();
+    let gone = unguarded.create(&contoso(), everybody()).await.unwrap();
+    unguarded.delete(&contoso(), &gone.id).await.unwrap();
+    let mut options = single(&server);
+    options.min_replicas_to_ack = 1;
+    options.timeout = Duration::from_millis(600);
+    let guarded = campaigns(open(options).await);
+
+    // when the first is cancelled and started although it is over, and the other deleted, again and again
+    let unavailable = |answer: &Result<(), CampaignError>| {
+        matches!(
+            answer,
+            Err(CampaignError::Store(StoreError::Unavailable { .. }))
+        )
+    };
+    for _ in 0..2 {
+        let cancelled = guarded.cancel(&contoso(), &draft.id).await.map(drop);
+        assert!(unavailable(&cancelled), "{cancelled:?}");
+        let started = guarded.start(&contoso(), &draft.id, None).await.map(drop);
+        assert!(unavailable(&started), "{started:?}");
+        let deleted = guarded.delete(&contoso(), &gone.id).await;
+        assert!(unavailable(&deleted), "{deleted:?}");
+    }
+
+    // then it is said to be gone once a replica has that
+    let port = server.port.to_string();
+    let _replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]);
+    eventually("an answer", async || {
+        let deleted = guarded.delete(&contoso(), &gone.id).await;
+        matches!(deleted, Err(CampaignError::Unknown(_)))
+    })
+    .await;
+    guarded.cancel(&contoso(), &draft.id).await.unwrap();
 }
 
 #[tokio::test]

@@ -74,6 +74,12 @@ impl Documents for RedisStore {
         Ok(())
     }
 
+    async fn confirm_document(&self, name: &str) -> Result<(), StoreError> {
+        self.core.open()?;
+        let shard = self.core.keys().shard_of_name(name);
+        self.core.confirm(shard).await
+    }
+
     async fn list(
         &self,
         prefix: &str,

@@ -57,18 +57,11 @@ impl Records for RedisStore {
     async fn confirm(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
         self.core.open()?;
         let core = &self.core;
-        if core.options.min_replicas_to_ack == 0 {
-            return Ok(());
-        }
-        // Any write will do: what a replica has of it, it has of all that came before.
         let shards = devices.iter().map(|key| core.keys().shard_of(key));
         let gates: BTreeMap<usize, usize> = shards
             .map(|shard| (core.client.gate_of(shard), shard))
             .collect();
-        let calls = gates.into_values().map(|shard| {
-            let call = ScriptCall::new(&CONFIRM).key(core.keys().own(shard, "meta"));
-            core.client.run_durably(shard, call)
-        });
+        let calls = gates.into_values().map(|shard| core.confirm(shard));
         let confirmed = join_all(calls).await.into_iter();
         confirmed.collect::<Result<Vec<_>, _>>().map(drop)
     }
@@ -115,6 +108,18 @@ impl Records for RedisStore {
     }
 }
 
+impl Core {
+    /// Waits until the replicas have all that was written to this shard.
+    pub(super) async fn confirm(&self, shard: usize) -> Result<(), StoreError> {
+        if self.options.min_replicas_to_ack == 0 {
+            return Ok(());
+        }
+        // Any write will do: what a replica has of it, it has of all that came before.
+        let call = ScriptCall::new(&CONFIRM).key(self.keys().own(shard, "meta"));
+        self.client.run_durably(shard, call).await.map(drop)
+    }
+}
+
 pub(super) fn device(id: &str) -> Result<DeviceId, StoreError> {
     DeviceId::new(id).map_err(|_| damaged("a device id cannot be one"))
 }
@@ -143,7 +148,7 @@ async fn read(core: &Arc<Core>, keys: &[DeviceKey]) -> Result<Vec<Option<Stored>
     Ok(found)
 }
 
-async fn commit(
+pub(super) async fn commit(
     core: &Arc<Core>,
     items: Vec<Item>,
     urgency: Urgency,

@@ -31,7 +31,13 @@ impl Campaigns {
     /// # Errors
     /// [`CampaignError::Refused`] while it is at work or being swept.
     pub async fn delete(&self, tenant: &TenantId, id: &CampaignId) -> Result<(), CampaignError> {
-        let campaign = self.get(tenant, id).await?;
+        let campaign = match self.get(tenant, id).await {
+            Err(unknown @ CampaignError::Unknown(_)) => {
+                self.store.confirm_document(&document(tenant, id)).await?;
+                return Err(unknown);
+            }
+            campaign => campaign?,
+        };
         let over = campaign.state == State::Draft || campaign.counted_out();
         if !over {
             return Err(CampaignError::Refused(Refusal::WrongState {
