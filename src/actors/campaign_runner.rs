@@ -8,10 +8,10 @@ use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 use actix::{Actor, Addr, Context, Supervised};
 use tokio::{
     task::{self, JoinSet},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
-use super::supervise::{self, Watch, live};
+use super::supervise::{self, Watch, live, wait_for};
 use crate::{
     domain::id::{CampaignId, TenantId},
     ports::error::StoreError,
@@ -26,6 +26,8 @@ pub const SHIFTS_MAX: usize = 1024;
 /// Shortest and longest time between two looks at all campaigns; a changed document shortens it, and so does a shift that ends.
 const LOOK_MIN: Duration = Duration::from_millis(200);
 const LOOK_MAX: Duration = Duration::from_secs(30);
+/// Longest time between two looks while no campaign has anything to do.
+const LOOK_MAX_WITHOUT: Duration = Duration::from_secs(120);
 /// When to offer a shift again where another broker has the campaign.
 const ELSEWHERE: Duration = Duration::from_secs(2);
 /// When to begin a shift again that the store has ended; doubles with each further time.
@@ -91,20 +93,26 @@ async fn look_after(runner: CampaignRunner) {
         let began = Instant::now();
         runner.metrics.progressed(began);
         changed.mark_unchanged();
+        let mut most = LOOK_MAX;
         // A store that cannot be read now can be read at the next look.
         if let Ok(census) = runner.campaigns.survey(runner.retention).await {
+            if census.active.is_empty() {
+                most = LOOK_MAX_WITHOUT;
+            }
             shifts.begin(&runner, census.active);
             for (tenant, id) in census.outlived {
                 runner.campaigns.delete(&tenant, &id).await.ok();
             }
         }
-        let wait = shifts.wait(Instant::now());
-        tokio::select! {
-            // That nobody can change anything any more is no error.
-            _changed = changed.changed() => {}
-            () = shifts.end() => {}
-            () = sleep(wait) => {}
-        }
+        let wait = shifts.wait(Instant::now()).min(most);
+        wait_for(&runner.metrics, wait, async {
+            tokio::select! {
+                // That nobody can change anything any more is no error.
+                _changed = changed.changed() => {}
+                () = shifts.end() => {}
+            }
+        })
+        .await;
         sleep_until(began + LOOK_MIN).await;
     }
 }
@@ -133,7 +141,7 @@ impl Shifts {
     fn wait(&self, now: Instant) -> Duration {
         let ahead = self.resting.values().filter(|rest| rest.until > now);
         let next = ahead.map(|rest| rest.until - now).min();
-        next.unwrap_or(LOOK_MAX).min(LOOK_MAX)
+        next.unwrap_or(LOOK_MAX_WITHOUT)
     }
 
     /// Waits until a shift ends and notes how; one that panicked counts as failed.

@@ -8,10 +8,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use actix::{Actor, Addr, Context, Supervised};
 use tokio::{
     task::JoinHandle,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
-use super::supervise::{self, Watch, live};
+use super::supervise::{self, Watch, live, wait_for};
 use crate::{
     domain::id::{TenantId, WebhookId},
     ports::error::StoreError,
@@ -27,7 +27,7 @@ pub const ENDPOINTS_MAX: usize = 1024;
 const LOOK_MIN: Duration = Duration::from_millis(500);
 const LOOK_MAX: Duration = Duration::from_secs(5);
 /// Longest time between two looks while there are no webhooks.
-const LOOK_MAX_WITHOUT: Duration = Duration::from_secs(30);
+const LOOK_MAX_WITHOUT: Duration = Duration::from_secs(120);
 /// When to begin again where a task has ended: another broker delivers there, or the store failed.
 const REST: Duration = Duration::from_secs(5);
 
@@ -95,7 +95,7 @@ async fn look_after(notifier: Notifier) {
             tasks.begin(&notifier, survey.active);
         }
         // Neither a change nor the end of the time is an error.
-        let _woken = timeout(wait, changed.changed()).await;
+        wait_for(&notifier.metrics, wait, changed.changed()).await;
         sleep_until(began + LOOK_MIN).await;
     }
 }

@@ -7,11 +7,16 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Supervised};
 use tokio::{
-    sync::{broadcast::error::RecvError, watch},
-    time::{Instant, sleep_until},
+    sync::broadcast::error::RecvError,
+    time::{Instant, sleep, sleep_until},
 };
 
-use super::{broker::Broker, ready::Place, sessions, supervise::live};
+use super::{
+    broker::Broker,
+    ready::Place,
+    sessions,
+    supervise::{SIGN_OF_LIFE, live},
+};
 use crate::{
     domain::id::TenantId,
     ports::{error::StoreError, queues::Wake},
@@ -20,8 +25,10 @@ use crate::{
 
 /// Messages that may wait; it has none.
 pub const CAPACITY: usize = 1;
-/// How often the store is asked at least; it announces what becomes due.
+/// How often the store is asked at least while something happens; it announces what becomes due.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is asked otherwise.
+const LOOK_INTERVAL_QUIET: Duration = Duration::from_secs(30);
 /// Least time between two questions.
 const LOOK_GAP: Duration = Duration::from_millis(200);
 
@@ -56,23 +63,38 @@ async fn watch(scout: Scout) {
     let broker = &scout.broker;
     let mut wakes = broker.store.wakes();
     let mut documents = broker.store.changed();
-    let mut next = Instant::now();
+    let (mut next, mut outdated) = (Instant::now(), false);
     loop {
+        scout.metrics.progressed(Instant::now());
         tokio::select! {
             biased;
             wake = wakes.recv() => match wake {
-                Ok(wake) => announce(broker, wake).await,
+                Ok(wake) => {
+                    announce(broker, wake).await;
+                    next = next.min(Instant::now() + LOOK_INTERVAL);
+                }
                 // Some were missed: ask for everything.
                 Err(RecvError::Lagged(_)) => next = Instant::now(),
                 Err(RecvError::Closed) => return,
             },
             () = sleep_until(next) => {
-                scout.metrics.progressed(Instant::now());
-                look_tenants_up_again(broker, &mut documents);
-                look(broker).await;
-                next = Instant::now() + LOOK_INTERVAL;
+                // Tenants are looked up again, now that documents have changed.
+                if std::mem::take(&mut outdated) {
+                    broker.roster.outdate();
+                }
+                let interval = match look(broker).await {
+                    Ok(()) => LOOK_INTERVAL_QUIET,
+                    // The dispatchers meet a failing store themselves, and say so.
+                    Err(_) => LOOK_INTERVAL,
+                };
+                next = Instant::now() + interval;
+            }
+            Ok(()) = documents.changed() => {
+                outdated = true;
+                next = next.min(Instant::now() + LOOK_INTERVAL);
             }
             () = broker.ready.stale() => next = next.min(Instant::now() + LOOK_GAP),
+            () = sleep(SIGN_OF_LIFE) => {}
         }
     }
 }
@@ -84,12 +106,9 @@ async fn announce(broker: &Broker, wake: Wake) {
     }
 }
 
-async fn look(broker: &Broker) {
+async fn look(broker: &Broker) -> Result<(), StoreError> {
     let look = broker.ready.look();
-    // The dispatchers meet a failing store themselves, and say so.
-    let Ok(found) = broker.store.ready().await else {
-        return;
-    };
+    let found = broker.store.ready().await?;
     let mut ready = Vec::with_capacity(found.len());
     for entry in found {
         if let Ok(Some(place)) = place(broker, &entry.queue.tenant).await {
@@ -97,6 +116,7 @@ async fn look(broker: &Broker) {
         }
     }
     broker.ready.replace(look, ready);
+    Ok(())
 }
 
 /// Where a tenant's queues belong; none if this broker cannot serve it.
@@ -106,11 +126,4 @@ async fn place(broker: &Broker, tenant: &TenantId) -> Result<Option<Place>, Stor
         app,
         share: seat.share,
     }))
-}
-
-fn look_tenants_up_again(broker: &Broker, documents: &mut watch::Receiver<u64>) {
-    if documents.has_changed().unwrap_or(false) {
-        documents.mark_unchanged();
-        broker.roster.outdate();
-    }
 }

@@ -19,9 +19,12 @@ use actix::{
     fut::wrap_future,
 };
 use actix_rt::time::{Sleep, sleep};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use crate::telemetry::ActorKind;
+use crate::telemetry::{ActorKind, ActorMetrics};
+
+/// How often an actor that has nothing to do shows that it lives.
+pub const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 /// Why an actor left its run loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +90,19 @@ where
         pause: None,
     });
     Addr::new(sender)
+}
+
+/// Waits for an event or until `most` is over, and shows signs of life meanwhile.
+pub async fn wait_for(metrics: &ActorMetrics, most: Duration, event: impl Future) {
+    let end = Instant::now() + most;
+    let mut event = std::pin::pin!(event);
+    loop {
+        metrics.progressed(Instant::now());
+        let next = end.min(Instant::now() + SIGN_OF_LIFE);
+        if timeout_at(next, &mut event).await.is_ok() || next == end {
+            return;
+        }
+    }
 }
 
 /// Gives an actor its one long-lived future: the loop that does its work. If it panics or ends, the actor is restarted.

@@ -7,6 +7,7 @@ use reveille::{
     domain::{counter::Counter, id::DeviceKey, queue::Lane},
     ports::{
         Store,
+        error::StoreError,
         feed::After,
         queues::Want,
         records::{Committed, Item, Urgency},
@@ -97,6 +98,105 @@ async fn what_waits_on_a_server_that_is_away_holds_back_no_wake_of_the_others() 
     assert_eq!(soon(wakes.recv()).await.unwrap().queue, queue);
 }
 
+/// A slot on its way from its server to the next.
+struct Moving<'a> {
+    slot: String,
+    from: &'a RedisServer,
+    to: &'a RedisServer,
+    target: String,
+}
+
+impl<'a> Moving<'a> {
+    /// Begins with the slot of the first key that matches.
+    fn begin(cluster: &'a RedisCluster, pattern: &str) -> Self {
+        let found = cluster.masters.iter().find_map(|server| {
+            let keys: Vec<String> = server.ask(&["KEYS", pattern]);
+            keys.into_iter().next()
+        });
+        let slot: u16 = cluster.masters[0].ask(&["CLUSTER", "KEYSLOT", &found.unwrap()]);
+        let from = &cluster.masters[cluster.owner(slot)];
+        let to = &cluster.masters[(cluster.owner(slot) + 1) % 3];
+        let (source, target): (String, String) =
+            (from.ask(&["CLUSTER", "MYID"]), to.ask(&["CLUSTER", "MYID"]));
+        let slot = slot.to_string();
+        to.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]);
+        from.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]);
+        Self {
+            slot,
+            from,
+            to,
+            target,
+        }
+    }
+
+    /// The keys that have not moved yet.
+    fn names(&self) -> Vec<String> {
+        self.from
+            .ask(&["CLUSTER", "GETKEYSINSLOT", &self.slot, "100"])
+    }
+
+    fn migrate(&self, names: &[String]) {
+        let port = self.to.port.to_string();
+        for name in names {
+            self.from
+                .ask::<()>(&["MIGRATE", "127.0.0.1", &port, name, "0", "5000"]);
+        }
+    }
+
+    fn end(self) {
+        for server in [self.to, self.from] {
+            server.ask::<()>(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &self.target]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_all_shards_goes_on_while_a_slot_is_migrated() {
+    // given a cluster of which one shard has moved, but for the last word
+    let cluster = RedisCluster::start(3, 0, &[]);
+    let store = open(options_of(&cluster)).await;
+    let queue = direct(Lane::Normal);
+    open_pushes(&store, &keys(200), &queue).await;
+    let moving = Moving::begin(&cluster, "rv:{s00*}:dev:contoso");
+    moving.migrate(&moving.names());
+
+    // when all of it is looked at
+    let (census, ready) = (store.census().await.unwrap(), store.ready().await.unwrap());
+
+    // then what has moved is seen, too
+    assert_eq!((census[0].entries, census[0].due), (200, 200));
+    assert_eq!(ready.len(), 1);
+    moving.end();
+    assert_eq!(store.census().await.unwrap()[0].entries, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_says_to_a_redirected_call_keeps_its_kind() {
+    // given a shard that has moved, but for the last word, and whose devices are of another type than they should
+    let cluster = RedisCluster::start(3, 0, &[]);
+    let store = open(options_of(&cluster)).await;
+    let keys = keys(200);
+    open_pushes(&store, &keys, &direct(Lane::Normal)).await;
+    let moving = Moving::begin(&cluster, "rv:{s00*}:dev:contoso");
+    let names = moving.names();
+    let devices = names.iter().find(|name| name.contains(":dev:")).unwrap();
+    moving.from.ask::<()>(&["SET", devices, "text"]);
+    moving.migrate(&names);
+
+    // when its devices are read
+    let mut told = Vec::new();
+    for key in &keys {
+        told.extend(store.read(std::slice::from_ref(key)).await.err());
+    }
+
+    // then it is told what is wrong with them
+    let detail = "a key has another type than expected".to_owned();
+    let damaged = StoreError::Damaged { detail };
+    assert!(!told.is_empty());
+    assert!(told.iter().all(|error| *error == damaged), "{told:?}");
+    moving.end();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_and_commits_go_on_while_a_slot_is_migrated() {
     // given a cluster whose shard of one device moves from its server to the next, key by key
@@ -105,24 +205,13 @@ async fn claims_and_commits_go_on_while_a_slot_is_migrated() {
     let queue = direct(Lane::Normal);
     let all = keys(400);
     open_pushes(&store, &all, &queue).await;
-    let tags: Vec<String> = cluster.masters[0].ask(&["KEYS", "rv:{s00*}:dev:contoso"]);
-    let slot: u16 = cluster.masters[0].ask(&["CLUSTER", "KEYSLOT", &tags[0]]);
-    let from = &cluster.masters[cluster.owner(slot)];
-    let to = &cluster.masters[(cluster.owner(slot) + 1) % 3];
-    let (source, target): (String, String) =
-        (from.ask(&["CLUSTER", "MYID"]), to.ask(&["CLUSTER", "MYID"]));
-    let slot = slot.to_string();
-    to.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]);
-    from.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]);
-    let names: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
+    let moving = Moving::begin(&cluster, "rv:{s00*}:dev:contoso");
+    let names = moving.names();
     assert!(names.len() >= 3, "{names:?}");
-    let port = to.port.to_string();
-    let migrate = |name: &str| from.ask::<()>(&["MIGRATE", "127.0.0.1", &port, name, "0", "5000"]);
 
     // when half of its keys have moved and pushes are claimed and settled meanwhile
-    names[..names.len() / 2]
-        .iter()
-        .for_each(|name| migrate(name));
+    let (first, rest) = names.split_at(names.len() / 2);
+    moving.migrate(first);
     let working = tokio::spawn({
         let (store, queue) = (store.clone(), queue.clone());
         async move {
@@ -147,14 +236,9 @@ async fn claims_and_commits_go_on_while_a_slot_is_migrated() {
         }
     });
     tokio::time::sleep(Duration::from_millis(400)).await;
-    names[names.len() / 2..]
-        .iter()
-        .for_each(|name| migrate(name));
-    let late: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
-    late.iter().for_each(|name| migrate(name));
-    for server in [to, from] {
-        server.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &target]);
-    }
+    moving.migrate(rest);
+    moving.migrate(&moving.names());
+    moving.end();
 
     // then every push is settled once and nothing is half done
     tokio::time::timeout(Duration::from_secs(60), working)

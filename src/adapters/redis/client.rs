@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use redis::{Cmd, RedisResult, Value};
+use redis::{Cmd, ErrorKind, RedisResult, Value};
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
@@ -201,6 +201,13 @@ impl Client {
 
     pub(super) fn gate_of(&self, shard: usize) -> usize {
         if self.dialer.is_cluster() { shard } else { 0 }
+    }
+
+    /// A number that two places have in common if they are on one server now.
+    pub(super) fn server_of(&self, place: usize) -> usize {
+        let routes = self.routes.load();
+        let same = |owner: &Arc<Node>| Arc::ptr_eq(owner, &routes[place]);
+        routes.iter().position(same).unwrap_or(place)
     }
 
     /// Asks for a look at where the servers are.
@@ -394,8 +401,11 @@ async fn exchange(wire: &Wire, command: Cmd, asking: bool) -> RedisResult<Value>
     }
     let mut pipeline = redis::pipe();
     pipeline.cmd("ASKING").ignore().add_command(command);
-    let (value,): (Value,) = pipeline.query_async(&mut connection).await?;
-    Ok(value)
+    // An error of the pipeline would not tell of which kind the one of the command is.
+    let answers = pipeline.ignore_errors().query_async(&mut connection);
+    let answers: Vec<RedisResult<Value>> = answers.await?;
+    let none = || Err((ErrorKind::Parse, "no answer behind ASKING").into());
+    answers.into_iter().next().unwrap_or_else(none)
 }
 
 impl Drop for Client {

@@ -19,7 +19,7 @@ use super::{
     pages::{Place, fill},
     reading::stored,
     records::device,
-    script::{BROWSE, HAND_BACK, PARK, QUEUES, ScriptCall},
+    script::{BROWSE, HAND_BACK, PARK, ScriptCall},
     tables::pack_queue,
     time_of,
 };
@@ -119,13 +119,13 @@ impl Queues for RedisStore {
     async fn census(&self) -> Result<Vec<Held>, StoreError> {
         self.core.open()?;
         let core = &self.core;
-        let shards: Vec<usize> = (0..core.shards()).collect();
+        let mut sets = core.everywhere(|shard| core.keys().own(shard, "ready"));
+        sets.extend(core.everywhere(|shard| core.keys().own(shard, "asleep")));
         let mut queues: Vec<(usize, Queue, i64)> = Vec::new();
-        for (_, sets) in queues_in(core, &shards, &["ready", "asleep"]).await {
-            for set in sets? {
-                let found = set.queues.into_iter();
-                queues.extend(found.map(|(queue, first)| (set.shard, queue, first)));
-            }
+        let found = core.read_many(sets.clone(), &SET).await?;
+        for ((shard, _), set) in sets.into_iter().zip(found) {
+            let found = queues_of(set)?.into_iter();
+            queues.extend(found.map(|(queue, first)| (shard, queue, first)));
         }
         let count = async |of: Vec<usize>, name, rest: &[&[u8]]| {
             let keys = of.into_iter().map(|at| {
@@ -171,62 +171,34 @@ impl Core {
     ) -> Result<Vec<(Queue, i64)>, StoreError> {
         let mut ready = Vec::new();
         let asked = Instant::now();
-        for (shard, sets) in queues_in(self, shards, &["ready"]).await {
-            let sets = match sets {
+        let own = |shard: &usize| (*shard, self.keys().own(*shard, "ready"));
+        let keys: Vec<_> = shards.iter().map(own).collect();
+        for (shard, seen) in self.look(&keys, &SET).await {
+            let seen = match seen {
                 Err(_) if self.client.is_away(shard) => continue,
-                sets => sets?,
+                seen => seen?,
             };
-            for set in sets {
-                self.hints.clock(set.shard, set.as_of, asked);
-                self.hints.replace(set.shard, &set.queues, set.as_of);
-                ready.extend(set.queues);
+            for (place, set) in seen.answers {
+                let (shard, queues) = (shards[place], queues_of(set)?);
+                self.hints.clock(shard, seen.as_of, asked);
+                self.hints.replace(shard, &queues, seen.as_of);
+                ready.extend(queues);
             }
         }
         Ok(ready)
     }
 }
 
-/// The queues in `ready` or `asleep` of a shard with their first scores, and when that was so.
-struct QueueSet {
-    shard: usize,
-    as_of: i64,
-    queues: Vec<(Queue, i64)>,
-}
+/// Reads a whole set of queues with their first scores.
+const SET: Reading<'_> = Reading {
+    name: "ZRANGE",
+    rest: &[b"0", b"-1", b"WITHSCORES"],
+};
 
-/// The sets of these names in every one of these shards: an answer for each call, with a shard that it was about.
-async fn queues_in(
-    core: &Core,
-    shards: &[usize],
-    names: &[&str],
-) -> Vec<(usize, Result<Vec<QueueSet>, StoreError>)> {
-    let places = core.by_gate(shards.iter().copied());
-    let calls = places.into_values().map(async |places| {
-        let named = |place: usize| names.iter().map(move |name| (shards[place], *name));
-        let asked: Vec<(usize, &str)> = places.into_iter().flat_map(named).collect();
-        (asked[0].0, sets_of(core, asked).await)
-    });
-    join_all(calls).await
-}
-
-async fn sets_of(core: &Core, asked: Vec<(usize, &str)>) -> Result<Vec<QueueSet>, StoreError> {
-    let mut call = ScriptCall::new(&QUEUES);
-    for (shard, name) in &asked {
-        call = call.key(core.keys().own(*shard, name));
-    }
-    let answer = core.client.run(asked[0].0, call).await?;
-    let (as_of, sets): (i64, Vec<Vec<(String, f64)>>) =
-        redis::from_redis_value(answer).map_err(|_| damaged("ready queues"))?;
-    let sets = asked.into_iter().zip(sets).map(|((shard, _), set)| {
-        let entries = set.into_iter();
-        let queues = entries.map(|(name, first)| Ok((queue_of(&name)?, micros_of(first))));
-        let queues = queues.collect::<Result<_, StoreError>>()?;
-        Ok(QueueSet {
-            shard,
-            as_of,
-            queues,
-        })
-    });
-    sets.collect()
+fn queues_of(set: Vec<(String, f64)>) -> Result<Vec<(Queue, i64)>, StoreError> {
+    let entries = set.into_iter();
+    let queues = entries.map(|(name, first)| Ok((queue_of(&name)?, micros_of(first))));
+    queues.collect()
 }
 
 pub(super) fn queue_of(name: &str) -> Result<Queue, StoreError> {

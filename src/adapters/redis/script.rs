@@ -81,11 +81,11 @@ scripts! {
     READ = [" flags=no-writes", "read.lua"];
     CLAIM = [" flags=allow-oom", "queue.lua", "claim.lua"];
     LOWER = [" flags=allow-oom", "queue.lua", "lower.lua"];
-    QUEUES = [" flags=no-writes", "queues.lua"];
     HAND_BACK = [" flags=allow-oom", "queue.lua", "hand_back.lua"];
     PARK = [" flags=allow-oom", "queue.lua", "park.lua"];
     SWEEP = [" flags=no-writes", "sweep.lua"];
-    MANY = [" flags=no-writes", "many.lua"];
+    /// Reads what no call can declare: keys of several slots of a cluster's server. See `many`.
+    MANY = [" flags=no-writes,allow-cross-slot-keys", "many.lua"];
     BROWSE = [" flags=no-writes", "browse.lua"];
     CONFIRM = [" flags=allow-oom", "confirm.lua"];
     RAISE_FENCE = [" flags=allow-oom", "raise_fence.lua"];

@@ -20,7 +20,7 @@ use crate::{
 const WHOLE_HASH: &[u8] = b"16777216";
 
 /// Hashes of counters that one command reads: some milliseconds.
-const HASHES_MAX: usize = 2_048;
+const HASHES_MAX: usize = 4_096;
 
 /// Keys looked at by one command.
 const SCANNED: u32 = 1_000;
