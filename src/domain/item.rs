@@ -50,7 +50,8 @@ pub enum Change {
     Keep,
 }
 
-/// What happens to the device's place in the due queues; an empty one without a lease leaves the place alone.
+/// What happens to the device's place in the due queues. An empty one without a lease leaves the place alone; it is for devices that
+/// wait nowhere, before and after: whoever holds one that does need not be told of such a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
     /// The queue where the caller believes the device to be; it leaves it.

@@ -97,6 +97,8 @@ macro_rules! suite {
                 a_lease_settles_once
                 a_conflict_leaves_the_lease_alive
                 a_merge_keeps_the_lease_and_the_place
+                a_holder_is_told_of_every_change_wherever_the_device_waits
+                what_was_changed_while_it_was_held_can_be_handed_back
                 a_merged_push_is_due_again_when_its_lease_ends
                 a_cancel_takes_a_leased_push_away
                 a_deleted_device_leaves_its_queue_and_lease
@@ -200,6 +202,7 @@ macro_rules! suite {
             cases!($backend, shares:
                 a_single_broker_gets_what_it_can_use
                 live_shares_never_exceed_the_pace
+                a_share_that_became_smaller_counts_until_its_term_is_over
                 every_broker_gets_a_part_in_time
                 a_share_is_free_again_after_its_term
                 the_lowest_pace_counts

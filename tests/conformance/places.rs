@@ -106,6 +106,49 @@ pub(crate) async fn a_merge_keeps_the_lease_and_the_place(b: &mut dyn Backend) {
     assert_eq!(claim_one(&store, &urgent).await.stored, stored(3));
 }
 
+pub(crate) async fn a_holder_is_told_of_every_change_wherever_the_device_waits(
+    b: &mut dyn Backend,
+) {
+    let (store, now, key) = (b.store(), b.now().await, key("a"));
+    let (former, own) = (direct(Lane::Normal), direct(Lane::Urgent));
+    apply(&store, vec![create(&key, 1).to(&former, now)]).await;
+    let mut revision = 1;
+    for _ in 0..2 {
+        // given one that is held, the second time in another queue than its record says
+        let holder = claim_one(&store, &former).await;
+        assert_eq!(holder.stored, stored(revision));
+        // when it is changed twice
+        let from = if revision == 1 { &former } else { &own };
+        for (from, at) in [(from, now), (&own, now + b.tick())] {
+            let merged = replace(&key, revision, revision + 1);
+            apply(&store, vec![merged.from(from).to(&own, at)]).await;
+            revision += 1;
+            // then who holds it is told each time, and holds it still
+            let late = replace(&key, revision - 1, 90).under(&holder.lease);
+            let told = Committed::Conflict(Some(stored(revision)));
+            assert_eq!(commit_one(&store, late).await, told);
+        }
+        b.pass(b.lease() + b.tick()).await;
+    }
+    let holder = claim_one(&store, &former).await;
+    let settle = replace(&key, revision, 91).under(&holder.lease);
+    apply(&store, vec![settle]).await;
+    assert_eq!(store.census().await.unwrap(), vec![]);
+}
+
+pub(crate) async fn what_was_changed_while_it_was_held_can_be_handed_back(b: &mut dyn Backend) {
+    let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Normal));
+    apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;
+    let claimed = claim_one(&store, &queue).await;
+    let merged = replace(&key("a"), 1, 2).from(&queue).to(&queue, now);
+    apply(&store, vec![merged]).await;
+
+    let back = vec![(key("a"), claimed.lease, now)];
+    store.hand_back(back).await.unwrap();
+
+    assert_eq!(claim_one(&store, &queue).await.stored, stored(2));
+}
+
 pub(crate) async fn a_merged_push_is_due_again_when_its_lease_ends(b: &mut dyn Backend) {
     let (store, now, queue) = (b.store(), b.now().await, direct(Lane::Bulk));
     apply(&store, vec![create(&key("a"), 1).to(&queue, now)]).await;

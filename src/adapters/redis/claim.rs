@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use redis::Value;
 use tokio::time::Instant;
 
@@ -11,16 +11,16 @@ use super::{
     errors::damaged,
     hints::{Open, Share},
     pack::Pack,
-    reading::stored_value,
-    records::device,
+    reading::{read_hash, stored},
+    records::{commit, device},
     script::{CLAIM, ScriptCall},
 };
 use crate::{
-    domain::{id::DeviceKey, queue::Queue},
+    domain::{counter::Moves, id::DeviceKey, queue::Queue},
     ports::{
         error::StoreError,
         queues::{Claimed, Want},
-        records::Lease,
+        records::{Change, Expect, Item, Lease, Placement, Urgency},
     },
 };
 
@@ -175,25 +175,37 @@ async fn claim_parts(
     let Value::Array(parts) = answer else {
         return Err(strange());
     };
-    let mut taken = Vec::new();
+    let mut found = Vec::new();
     for ((shard, shares), part) in plan.iter().zip(parts) {
         let shares = (*shard, shares.as_slice());
-        read_part(core, shares, wanted, (part, asked), &mut taken)?;
+        found.extend(read_part(core, shares, wanted, (part, asked))?);
     }
-    Ok(taken)
+    let taken = found.into_iter().map(|entries| with_values(core, entries));
+    let taken = try_join_all(taken).await?;
+    Ok(taken.into_iter().flatten().collect())
 }
 
 fn strange() -> StoreError {
     damaged("a claim's answer is strange")
 }
 
-fn read_part(
+/// What was taken from a queue in a shard.
+struct Entries<'a> {
+    shard: usize,
+    want: usize,
+    queue: &'a Queue,
+    /// Device, token, score before.
+    entries: Vec<(String, i64, i64)>,
+    /// None where they have to be read yet.
+    values: Option<Vec<Option<Vec<u8>>>>,
+}
+
+fn read_part<'a>(
     core: &Arc<Core>,
     (shard, shares): (usize, &[Share]),
-    wanted: &[Wanted<'_>],
+    wanted: &[Wanted<'a>],
     (part, asked): (Value, Instant),
-    claimed: &mut Vec<Taken>,
-) -> Result<(), StoreError> {
+) -> Result<Vec<Entries<'a>>, StoreError> {
     let Value::Array(parts) = part else {
         return Err(strange());
     };
@@ -202,29 +214,90 @@ fn read_part(
         return Err(strange());
     };
     core.note_clock(shard, (now, asked), step);
+    let mut found = Vec::with_capacity(shares.len());
     for share in shares {
         let queue = wanted[share.want].queue;
-        let (Some(Value::Int(first)), Some(Value::Array(taken))) = (parts.next(), parts.next())
+        let (Some(Value::Int(first)), Some(Value::Array(taken)), Some(values)) =
+            (parts.next(), parts.next(), parts.next())
         else {
             return Err(strange());
         };
         core.hints.tell(shard, queue, first, now);
         let mut taken = taken.into_iter();
+        let mut entries = Vec::with_capacity(taken.len() / 3);
         while let Some(id) = taken.next() {
-            let (Some(value), Some(Value::Int(token)), Some(Value::Int(due))) =
-                (taken.next(), taken.next(), taken.next())
+            let (Some(Value::Int(token)), Some(Value::Int(due))) = (taken.next(), taken.next())
             else {
                 return Err(strange());
             };
-            let id: String = redis::from_redis_value(id).map_err(|_| strange())?;
-            let lease = Lease {
-                queue: queue.clone(),
-                token: u64::try_from(token).map_err(|_| strange())?,
-            };
-            let key = DeviceKey::new(queue.tenant.clone(), device(&id)?);
-            let stored = stored_value(value)?;
-            claimed.push((share.want, due, Claimed { key, lease, stored }));
+            let id = redis::from_redis_value(id).map_err(|_| strange())?;
+            entries.push((id, token, due));
+        }
+        let values = match values {
+            Value::Int(_) => None,
+            values => Some(redis::from_redis_value(values).map_err(|_| strange())?),
+        };
+        found.push(Entries {
+            shard,
+            want: share.want,
+            queue,
+            entries,
+            values,
+        });
+    }
+    Ok(found)
+}
+
+/// Reads the values of what was taken where the script has not told them. One that has changed since the claim is changed once more
+/// when it is settled: its lease tells.
+async fn with_values(core: &Arc<Core>, taken: Entries<'_>) -> Result<Vec<Taken>, StoreError> {
+    let Entries {
+        shard,
+        want,
+        queue,
+        entries,
+        values,
+    } = taken;
+    let values = match values {
+        Some(values) => values,
+        None => {
+            let ids = entries.iter().map(|(id, ..)| id.as_str()).enumerate();
+            read_hash(core, &((shard, &queue.tenant), ids.collect())).await?
+        }
+    };
+    let mut claimed = Vec::with_capacity(entries.len());
+    let mut strays = Vec::new();
+    for ((id, token, due), value) in entries.into_iter().zip(values) {
+        let lease = Lease {
+            queue: queue.clone(),
+            token: u64::try_from(token).map_err(|_| strange())?,
+        };
+        let key = DeviceKey::new(queue.tenant.clone(), device(&id)?);
+        match value {
+            Some(value) => {
+                let stored = stored(value)?;
+                claimed.push((want, due, Claimed { key, lease, stored }));
+            }
+            None => strays.push((key, lease)),
         }
     }
-    Ok(())
+    if !strays.is_empty() {
+        core.client.home().spawn(take_out(core.clone(), strays));
+    }
+    Ok(claimed)
+}
+
+/// Takes entries that have no record out of their queue. What fails comes again when its lease ends.
+async fn take_out(core: Arc<Core>, strays: Vec<(DeviceKey, Lease)>) {
+    let items = strays.into_iter().map(|(key, lease)| Item {
+        key,
+        expect: Expect::Absent,
+        lease: Some(lease),
+        change: Change::Keep,
+        placement: Placement::default(),
+        moves: Moves::default(),
+        lists: Vec::new(),
+        events: Vec::new(),
+    });
+    let _taken_out = commit(&core, items.collect(), Urgency::Settle, None).await;
 }

@@ -62,7 +62,7 @@ impl Job for ReadJob {
 }
 
 /// The devices of one hash, with their places among all that are read.
-type Part<'a> = ((usize, &'a TenantId), Vec<(usize, &'a str)>);
+pub(super) type Part<'a> = ((usize, &'a TenantId), Vec<(usize, &'a str)>);
 
 async fn read_all(core: &Core, keys: &[&DeviceKey]) -> Result<Vec<Option<Stored>>, StoreError> {
     let mut places: Vec<usize> = (0..keys.len()).collect();
@@ -111,7 +111,7 @@ async fn read_parts(
     values.ok_or_else(|| damaged("device hash"))
 }
 
-async fn read_hash(
+pub(super) async fn read_hash(
     core: &Core,
     ((shard, tenant), devices): &Part<'_>,
 ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {

@@ -1,5 +1,7 @@
 //! What a commit does in one shard, gathered by key, as `whole.lua` reads it.
 
+use std::mem;
+
 use super::{
     Core, due_score,
     feed::event_text,
@@ -63,6 +65,7 @@ pub(super) struct Section<'a> {
     lists: Vec<((&'a TenantId, &'a ListName), Listed)>,
     counters: Vec<((&'a TenantId, &'a Counter), i64)>,
     events: Vec<(&'a TenantId, Events)>,
+    ids: Row,
     least_token: Option<i64>,
 }
 
@@ -94,12 +97,14 @@ impl<'a> Section<'a> {
             lists: Vec::new(),
             counters: Vec::new(),
             events: Vec::new(),
+            ids: Row::default(),
             least_token: None,
         }
     }
 
     pub(super) fn add(&mut self, item: &'a Item) {
         let (tenant, id) = (&item.key.tenant, item.key.device.as_str());
+        self.ids.str(id);
         self.add_record(item, id);
         match &item.lease {
             Some(lease) => self.add_held(item, lease, id),
@@ -125,7 +130,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A value of a device that nobody holds must not name a queue, since the caller knows of none.
+    /// A value of a device that nobody holds must not name a queue, since the caller knows of none. Who holds one proves by the lease
+    /// that the record is as it was claimed.
     fn add_record(&mut self, item: &'a Item, id: &str) {
         if let Expect::NotListed(list) = &item.expect {
             self.list(&item.key.tenant, list).absent.str(id);
@@ -137,17 +143,18 @@ impl<'a> Section<'a> {
             key: name(keys, core.keys().devices(shard, tenant)),
             ..Records::default()
         });
-        records.ids.str(id);
-        let end: &[u8] = match item.lease {
-            Some(_) => b"",
-            None => b"|",
-        };
-        match &item.expect {
-            Expect::Revision(revision) => records
-                .begins
-                .text(&[revision_text(*revision).as_bytes(), end]),
-            Expect::Absent | Expect::NotListed(_) => records.begins.str(""),
-        };
+        match (&item.expect, &item.lease) {
+            (Expect::Revision(_), Some(_)) => {}
+            (Expect::Revision(revision), None) => {
+                records.ids.str(id);
+                let revision = revision_text(*revision);
+                records.begins.text(&[revision.as_bytes(), b"|"]);
+            }
+            (Expect::Absent | Expect::NotListed(_), _) => {
+                records.ids.str(id);
+                records.begins.str("");
+            }
+        }
         match &item.change {
             Change::Put(revision, bytes) => {
                 records.set.str(id);
@@ -253,15 +260,14 @@ impl<'a> Section<'a> {
     /// of the answer.
     pub(super) fn write(mut self, pack: &mut Pack, call: &mut ScriptCall) -> Vec<Queue> {
         let news = self.core.keys().news(self.shard);
-        pack.array(10).index(call.keys.len()).str(&news);
+        pack.array(11).index(call.keys.len()).str(&news);
         // The pack is the first argument, but comes when it is complete.
         let mut before = 1 + call.arguments.len();
         pack.array(self.records.len() * 5);
-        let all = self.records.first().map(|(_, records)| records.ids.clone());
-        let all = all.unwrap_or_default();
+        let all = mem::take(&mut self.ids);
         for (_, records) in &mut self.records {
             pack.index(records.key)
-                .row(&records.ids)
+                .row_or_all(&records.ids, &all)
                 .row(&records.begins)
                 .row_or_all(&records.set, &all)
                 .index(before);
@@ -294,6 +300,7 @@ impl<'a> Section<'a> {
                 .str(tenant.as_str())
                 .row(&events.texts);
         }
+        pack.row(&all);
         call.keys.append(&mut self.keys);
         let queues = self.queues.into_iter().map(|(queue, _)| queue.clone());
         queues.collect()
@@ -323,15 +330,16 @@ impl<'a> Section<'a> {
     }
 
     fn write_counters(&mut self, pack: &mut Pack) {
-        self.counters.retain(|(_, by)| *by != 0);
-        let mut keys: Vec<(&TenantId, usize)> = Vec::new();
-        pack.array(self.counters.len() * 3);
-        for ((tenant, counter), by) in &self.counters {
-            let key = *part(&mut keys, *tenant, || {
-                let key = self.core.keys().counters(self.shard, tenant);
-                name(&mut self.keys, key)
-            });
-            pack.index(key).str(&counter.to_string()).int(*by);
+        let mut tenants: Vec<(&TenantId, Row)> = Vec::new();
+        for ((tenant, counter), by) in self.counters.iter().filter(|(_, by)| *by != 0) {
+            let fields = part(&mut tenants, *tenant, Row::default);
+            fields.str(&counter.to_string()).int(*by);
+        }
+        pack.array(tenants.len() * 3);
+        for (tenant, fields) in &tenants {
+            let key = self.core.keys().counters(self.shard, tenant);
+            let key = name(&mut self.keys, key);
+            pack.index(key).str(tenant.as_str()).row(fields);
         }
     }
 }

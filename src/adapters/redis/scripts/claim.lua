@@ -3,7 +3,11 @@
 -- its base. ARGV: 1 MessagePack {lease in µs, sections}. section: {base, {queue key, name, device key, most entries}, ...}
 -- The lease is the entry's score: an odd number of µs, unique in the shard, after which the entry is due again.
 -- Answer: for each section the time, the step back of the clock since the last claim or 0, then for each queue its first score (0 if
--- empty or not in service) and {id, value, token, score before, ...}.
+-- empty or not in service), {id, token, score before, ...}, and their values, or 0 if these are many: what goes through a script costs
+-- twice as much as what does not, so the caller reads them then.
+
+-- Entries of a queue from which on their values are not told.
+local VALUES_MAX = 32
 
 local batch = cmsgpack.unpack(ARGV[1])
 
@@ -24,28 +28,19 @@ end
 local function take(want, now, lease)
   local queue, taken = KEYS[base + want[1]], {}
   local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want[4])
-  local count, n = #due / 2, 0
-  if count == 0 then return taken, lease end
-  local ids, held, gone = {}, {}, {}
-  for i = 1, count do ids[i] = due[2 * i - 1] end
-  local values = redis.call('HMGET', KEYS[base + want[3]], unpack(ids))
+  local count = #due / 2
+  if count == 0 then return taken, {}, lease end
+  local ids, held = {}, {}
   for i = 1, count do
-    local id, value = ids[i], values[i]
-    if value then
-      held[2 * n + 1] = lease
-      held[2 * n + 2] = id
-      taken[4 * n + 1] = id
-      taken[4 * n + 2] = value
-      taken[4 * n + 3] = lease
-      taken[4 * n + 4] = tonumber(due[2 * i])
-      n, lease = n + 1, lease + 2
-    else
-      gone[#gone + 1] = id
-    end
+    local id = due[2 * i - 1]
+    ids[i] = id
+    held[2 * i - 1], held[2 * i] = lease, id
+    taken[3 * i - 2], taken[3 * i - 1], taken[3 * i] = id, lease, tonumber(due[2 * i])
+    lease = lease + 2
   end
-  if #held > 0 then redis.call('ZADD', queue, unpack(held)) end
-  if #gone > 0 then redis.call('ZREM', queue, unpack(gone)) end
-  return taken, lease
+  redis.call('ZADD', queue, unpack(held))
+  local values = count < VALUES_MAX and redis.call('HMGET', KEYS[base + want[3]], unpack(ids)) or 0
+  return taken, values, lease
 end
 
 local function claim(section)
@@ -60,13 +55,14 @@ local function claim(section)
   if lease <= token and token - lease < 60000000 then lease = token + 2 end
   local unused = lease
   for i = 2, #section do
-    local want, taken, first = section[i], {}, 0
+    local want, taken, values, first = section[i], {}, {}, 0
     if redis.call('ZSCORE', KEYS[base + 1], want[2]) then
-      taken, lease = take(want, now, lease)
+      taken, values, lease = take(want, now, lease)
       first = settle_queue(0, {want[1], want[2], '', ''}, {}, {})
     end
     answer[#answer + 1] = first
     answer[#answer + 1] = taken
+    answer[#answer + 1] = values
   end
   if lease ~= unused then
     redis.call('HSET', KEYS[base + 4], 'clock', string.format('%.0f', now), 'token', string.format('%.0f', lease))

@@ -57,7 +57,7 @@ local function commit(section)
     local value = kept[i]
     if value and string.byte(value, 9) == 64 then
       elsewhere[i] = string.match(value, '^@([^|]*)|', 9)
-      if at ~= 0 or item[8] ~= 0 or item[4] == 0 then
+      if at ~= 0 or item[8] ~= 0 or item[4] ~= 1 then
         if not index_of then
           index_of = {}
           for q, queue in ipairs(queues) do index_of[queue[2]] = q end
@@ -121,16 +121,23 @@ local function commit(section)
     return string.sub(value, 1, 8) .. (queue and '@' .. queue or '') .. record
   end
 
+  -- Somebody else holds the device and keeps it, half a µs longer: so its lease alone tells whether the record is as it was claimed.
+  local function change_held(i, id, change, queue)
+    if type(change) ~= 'string' then return change end
+    append(enter, place[i], string.format('%.1f', math.floor(score[i]) + 0.5))
+    append(enter, place[i], id)
+    return queue and named(change, queue) or change
+  end
+
   local function apply_place(i, item)
     local id, change, from, to, at = item[2], item[4], item[7], item[8], place[i]
     if item[5] == 0 and change ~= 0 then
+      local held = score[i] and math.floor(score[i]) % 2 == 1 and score[i] > now
       if from == 0 and to == 0 then
+        if held then return change_held(i, id, change, elsewhere[i]) end
         return type(change) == 'string' and elsewhere[i] and named(change, elsewhere[i]) or change
       end
-      local held = score[i] and score[i] % 2 == 1 and score[i] > now
-      if held and to ~= 0 then
-        return type(change) == 'string' and at ~= to and named(change, queues[at][2]) or change
-      end
+      if held and to ~= 0 then return change_held(i, id, change, at ~= to and queues[at][2]) end
     end
     if at ~= 0 and at ~= to then
       append(leave, at, id)
@@ -175,7 +182,7 @@ local function commit(section)
     elseif (value and string.sub(value, 1, 8) or '') ~= expect then
       return 'C'
     end
-    if item[5] ~= 0 and not (score[i] == item[6] and item[6] > now and place[i] == item[5]) then return 'L' end
+    if item[5] ~= 0 and not (score[i] and math.floor(score[i]) == item[6] and item[6] > now and place[i] == item[5]) then return 'L' end
     if misplaced[i] then return 'M' end
     return 'D'
   end

@@ -7,7 +7,7 @@ local queues, claims = batch[1], batch[2]
 for i = 1, #claims, 4 do
   local key = KEYS[queues[claims[i]][1]]
   local score = redis.call('ZSCORE', key, claims[i + 1])
-  if score and tonumber(score) == claims[i + 2] then
+  if score and math.floor(tonumber(score)) == claims[i + 2] then
     redis.call('ZADD', key, string.format('%.0f', claims[i + 3]), claims[i + 1])
   end
 end

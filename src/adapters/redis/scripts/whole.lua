@@ -3,13 +3,17 @@
 -- KEYS: for each section 1 ready, 2 asleep, 3 parks, 4 feed, 5 fences, then the ones that it names by index, counted from its
 -- base; a section is about one shard.
 -- ARGV: 1 MessagePack {fence or '', epoch, most events kept, sections}, then new values, which are long and so not packed twice.
--- section: {1 base, 2 channel for news, 3 records, 4 unlisted, 5 least token, 6 queues, 7 commands, 8 texts, 9 counters, 10 events}
+-- section: {1 base, 2 channel for news, 3 records, 4 unlisted, 5 least token, 6 queues, 7 commands, 8 texts, 9 counters, 10 events,
+--           11 the ids of its items}
 -- records: {dev key, ids, what their values begin with ('' for none), ids that get new values, place before the first of these, ...}
--- Where ids are those of the first records of the section, there is 0 in their place.
+-- What the caller holds is proved by its lease, which is another as soon as the record is, and not looked at.
+-- Where ids are those of all items, there is 0 in their place.
 -- unlisted: {list key, ids that it must not hold, ...}
 -- queue: {1 key, 2 name, 3 park of the tenant or '', 4 park of the flow, 5 ids held by the caller, 6 their tokens, 7 ids that nobody
 --         may hold, 8 ids that leave, 9 scores and ids that enter, 10 their least score}
--- commands: {{name, key, argument, ...}, ...}; texts: {list key, {id, score or '', text, ...}, ...}; counters: {key, field, by, ...}
+-- commands: {{name, key, argument, ...}, ...}; texts: {list key, {id, score or '', text, ...}, ...}
+-- counters: {key, tenant, {field, by, ...}, ...}. Only their sums over all shards mean something, so what sections add to those of a
+-- tenant is added in the first of them.
 -- events: {ev key, tenant, {ms, text, ...}, ...}
 -- Answer: {time, for each section the first score of each of its queues, or nil if the section was left alone}; or F alone when the
 -- fence has been raised. A score is 0 if there is nothing to claim, negative if it has moved forward.
@@ -33,10 +37,11 @@ local function find(key, id)
   return call('ZRANGEBYLEX', key, '[' .. id .. ' ', '(' .. id .. '!', 'LIMIT', 0, 1)[1]
 end
 
-local function is_expected(records, unlisted)
+local function is_expected(records, unlisted, all)
   for r = 1, #records, 5 do
-    local values = call('HMGET', KEYS[base + records[r]], unpack(records[r + 1]))
-    local begins = records[r + 2]
+    local ids, begins = records[r + 1], records[r + 2]
+    if ids == 0 then ids = all end
+    local values = #ids > 0 and call('HMGET', KEYS[base + records[r]], unpack(ids))
     for i = 1, #begins do
       local begin, value = begins[i], values[i]
       if value then
@@ -125,6 +130,30 @@ local function move_queues(queues, news, all)
   return firsts
 end
 
+-- By tenant: the hash, and what each counter moves by.
+local moves = {}
+
+local function add_counters(counters)
+  for c = 1, #counters, 3 do
+    local tenant, fields = counters[c + 1], counters[c + 2]
+    local of_tenant = moves[tenant]
+    if not of_tenant then
+      of_tenant = {KEYS[base + counters[c]], {}}
+      moves[tenant] = of_tenant
+    end
+    local sums = of_tenant[2]
+    for f = 1, #fields, 2 do sums[fields[f]] = (sums[fields[f]] or 0) + fields[f + 1] end
+  end
+end
+
+local function move_counters()
+  for _, of_tenant in pairs(moves) do
+    for field, by in pairs(of_tenant[2]) do
+      if by ~= 0 and call('HINCRBY', of_tenant[1], field, by) == 0 then call('HDEL', of_tenant[1], field) end
+    end
+  end
+end
+
 local told = false
 
 local function apply(section, all)
@@ -133,12 +162,9 @@ local function apply(section, all)
     command[2] = KEYS[base + command[2]]
     call(unpack(command))
   end
-  local texts, counters, events, news = section[8], section[9], section[10], {}
+  local texts, events, news = section[8], section[10], {}
   for t = 1, #texts, 2 do replace_texts(KEYS[base + texts[t]], texts[t + 1]) end
-  for c = 1, #counters, 3 do
-    local key, field = KEYS[base + counters[c]], counters[c + 1]
-    if call('HINCRBY', key, field, counters[c + 2]) == 0 then call('HDEL', key, field) end
-  end
+  add_counters(section[9])
   for e = 1, #events, 3 do append(KEYS[base + events[e]], events[e + 1], events[e + 2]) end
   -- Whoever hears one shard of this server hears them all.
   if #events > 0 and not told then
@@ -152,8 +178,9 @@ end
 local answer = {now}
 for i, section in ipairs(sections) do
   base = section[1]
-  local all = section[3][2]
-  local fits = is_expected(section[3], section[4]) and is_placed(section[6], section[5], all)
+  local all = section[11]
+  local fits = is_expected(section[3], section[4], all) and is_placed(section[6], section[5], all)
   answer[i + 1] = fits and apply(section, all)
 end
+move_counters()
 return answer
