@@ -25,6 +25,7 @@ use self::{
     outbound::Outbound,
     settings::{api_settings, configured_tenants, dispatch_settings, pfns},
     status::Standing,
+    stores::Make,
     watch::Watchman,
 };
 use crate::{
@@ -143,7 +144,8 @@ impl Broker {
         // Before the store is opened: a second broker on one machine fails here, whatever its store.
         let listeners = Listeners::bind(&config)?;
         let tenants = &config.streams.tenants;
-        let opened = stores::open(&config.store, tenants, &clock, &telemetry).await?;
+        let opened =
+            stores::open(&config.store, Make::IfMissing, tenants, &clock, &telemetry).await?;
         let stores::Opened { store, streams } = opened.measured(&telemetry);
         if let Some(source) = unfinished(&*store).await? {
             return Err(StartError::HalfCopy(source));

@@ -410,7 +410,7 @@ async fn nobody_who_mends_a_failing_endpoint_waits_for_its_next_retry() {
             status: 503,
             retry_after: Some(Duration::from_secs(3600)),
         };
-        world.answers("bad", vec![later(), later()]);
+        world.answers("bad", (0..100).map(|_| later()).collect());
         world.happen(EventKind::PushClosed, 1, 1).await;
         world.clock.0.fetch_add(30_000, Ordering::SeqCst);
         world.deliver(&id);
@@ -428,7 +428,7 @@ async fn nobody_who_mends_a_failing_endpoint_waits_for_its_next_retry() {
         let (oldest, tenant) = (After::Oldest, &world.tenant);
         world.webhooks.replay(tenant, &id, &oldest).await.unwrap();
         world
-            .until(async || failures(1).await && world.tries("bad") == 2)
+            .until(async || failures(1).await && world.tries("bad") >= 2)
             .await;
         let mut settings = world.standing(&id).await.webhook.settings;
         settings.url = "https://mended.example/hook".to_owned();

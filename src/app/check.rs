@@ -13,13 +13,17 @@ use tokio::{net::TcpStream, time::timeout};
 use super::{
     StartError,
     outbound::Outbound,
-    stores::{self, OpenStoreError},
+    stores::{self, Make, OpenStoreError},
 };
 use crate::{
-    adapters::{clock::SystemClock, embedded::OpenError, otlp},
+    adapters::{clock::SystemClock, embedded::OpenError, otlp, redis::ConnectError},
     config::{App, Backend, Config},
     domain::wns::token::TokenFailure,
-    ports::{clock::Clock, error::StoreError, wns::TokenSource},
+    ports::{
+        clock::Clock,
+        error::{StoreError, StoreHealth},
+        wns::TokenSource,
+    },
     telemetry::Telemetry,
 };
 
@@ -149,6 +153,7 @@ async fn store(config: &Config, clock: &Arc<dyn Clock>, neighbour: bool) -> Vec<
     }
     let opened = match stores::open(
         &config.store,
+        Make::Nothing,
         &config.streams.tenants,
         clock,
         &Telemetry::new(config.log.failure_interval),
@@ -156,20 +161,15 @@ async fn store(config: &Config, clock: &Arc<dyn Clock>, neighbour: bool) -> Vec<
     .await
     {
         Ok(opened) => opened.store,
+        Err(OpenStoreError::Redis(ConnectError::Missing { health })) => {
+            let told = "there is no store yet; the broker makes it when it starts";
+            let missing = Finding::new(Weight::Ok, "store", told);
+            return std::iter::once(missing).chain(healthy(*health)).collect();
+        }
         Err(error) => return vec![not_opened(&error, neighbour)],
     };
-    let found = match opened.probe().await {
-        Ok(health) => {
-            let warnings = health.warnings.into_iter();
-            let failing = health.failing.into_iter();
-            let failing = failing.map(|why| Finding::new(Weight::Unreachable, "store", why));
-            [health.description, health.durability]
-                .into_iter()
-                .map(|told| Finding::new(Weight::Ok, "store", told))
-                .chain(failing)
-                .chain(warnings.map(|told| Finding::new(Weight::Warning, "store", told)))
-                .collect()
-        }
+    let found: Vec<_> = match opened.probe().await {
+        Ok(health) => healthy(health).collect(),
         Err(error) => vec![unwell(&error)],
     };
     let closed = opened.close().await.err();
@@ -177,6 +177,15 @@ async fn store(config: &Config, clock: &Arc<dyn Clock>, neighbour: bool) -> Vec<
         .into_iter()
         .chain(closed.as_ref().map(unwell))
         .collect()
+}
+
+fn healthy(health: StoreHealth) -> impl Iterator<Item = Finding> {
+    let well = [health.description, health.durability].into_iter();
+    let warnings = health.warnings.into_iter();
+    let failing = health.failing.into_iter();
+    well.map(|told| Finding::new(Weight::Ok, "store", told))
+        .chain(failing.map(|why| Finding::new(Weight::Unreachable, "store", why)))
+        .chain(warnings.map(|told| Finding::new(Weight::Warning, "store", told)))
 }
 
 /// Why the folder of an embedded store must not be opened by a check.

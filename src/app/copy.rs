@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::stores::{self, OpenStoreError};
+use super::stores::{self, Make, OpenStoreError};
 use crate::{
     adapters::{clock::SystemClock, embedded::OpenError},
     config::{
@@ -137,8 +137,8 @@ pub async fn copy_fleet(
         let told = format!("there is no folder {}", path.display());
         return Err(CopyFleetError::Place(told));
     }
-    let source = open(from).await?;
-    let target = open(to).await?;
+    let source = open(from, Make::Nothing).await?;
+    let target = open(to, Make::IfMissing).await?;
     let copying = Copying {
         source: source.clone(),
         target: target.clone(),
@@ -155,10 +155,10 @@ pub async fn copy_fleet(
     Ok(sums)
 }
 
-async fn open(place: &Place) -> Result<Arc<dyn ports::Store>, CopyFleetError> {
+async fn open(place: &Place, make: Make) -> Result<Arc<dyn ports::Store>, CopyFleetError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let telemetry = Telemetry::new(Duration::from_secs(60));
-    let opened = stores::open(&place.store, &[], &clock, &telemetry).await;
+    let opened = stores::open(&place.store, make, &[], &clock, &telemetry).await;
     let store = match opened {
         Ok(opened) => opened.store,
         Err(OpenStoreError::Embedded(OpenError::InUse { .. })) => {

@@ -61,9 +61,18 @@ impl Opened {
     }
 }
 
+/// Whether a store that is not there is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Make {
+    IfMissing,
+    /// Of a Redis; whether a folder is there has to be looked at before.
+    Nothing,
+}
+
 /// Opens the store.
 pub(super) async fn open(
     settings: &config::Store,
+    make: Make,
     streams: &[TenantId],
     clock: &Arc<dyn Clock>,
     telemetry: &Telemetry,
@@ -87,6 +96,7 @@ pub(super) async fn open(
             options.feed_events_max = settings.events_max as usize;
             options.feed_age_max = settings.events_max_age;
             options.streams = streams.to_vec();
+            options.existing_only = make == Make::Nothing;
             let store = RedisStore::connect(options).await?;
             let has_streams = !streams.is_empty();
             Ok(Opened {

@@ -32,7 +32,7 @@ enum StoreCommand {
 /// copy that was interrupted goes on when it is repeated; a broker does not start on half of one.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CopyArgs {
-    /// Where from; nothing is changed there
+    /// Where from; the fleet there stays as it is
     #[arg(long, value_name = "STORE")]
     from: String,
     /// Where to; must be empty

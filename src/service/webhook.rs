@@ -220,18 +220,18 @@ impl Webhooks {
         settings: Settings,
     ) -> Result<Webhook, WebhookError> {
         self.check(&settings)?;
-        let webhook = self
-            .change(tenant, id, |webhook| {
-                webhook.settings = settings.clone();
-                webhook.disabled = None;
-            })
-            .await?;
+        self.load(tenant, id).await?;
+        // Before the webhook: whoever delivers begins anew when that changes, and would deliver twice if this changed later.
         self.change_progress(tenant, id, |progress| {
             progress.failing_since = None;
             progress.failures = 0;
         })
         .await?;
-        Ok(webhook)
+        self.change(tenant, id, |webhook| {
+            webhook.settings = settings.clone();
+            webhook.disabled = None;
+        })
+        .await
     }
 
     /// Signs with a new secret from now on; the former one goes on for a day.

@@ -255,21 +255,26 @@ async fn the_share_of_a_broker_that_died_is_free_after_a_second() {
 }
 
 struct Share {
+    /// When the last of its grants ends.
     until: i64,
+    /// The greatest of its grants.
     granted: f64,
 }
 
-/// The shares that are written down, live or not.
+/// The shares that are written down, live or not, with the former grants that still count.
 fn shares(redis: &RedisServer) -> Vec<Share> {
     let texts: Vec<String> = redis.ask(&["HVALS", &format!("rv:{{ctl}}:share:{TENANT}")]);
     let share = |text: &String| {
         let words: Vec<&str> = text.split(' ').collect();
-        let [until, _, _, granted] = words[..] else {
-            panic!("{text}");
-        };
+        let (until, granted) = ([words[0]], [words[3]]);
+        let former = words[4..].chunks_exact(2);
+        let until = until.into_iter().chain(former.clone().map(|f| f[0]));
+        let granted = granted.into_iter().chain(former.map(|f| f[1]));
         Share {
-            until: until.parse().unwrap(),
-            granted: granted.parse().unwrap(),
+            until: until.map(|word| word.parse().unwrap()).max().unwrap(),
+            granted: granted
+                .map(|word| word.parse().unwrap())
+                .fold(0.0, f64::max),
         }
     };
     texts.iter().map(share).collect()

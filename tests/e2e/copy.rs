@@ -228,7 +228,7 @@ async fn what_cannot_be_copied_is_refused_with_the_reason() {
     let cases = [
         (missing, url.as_str(), 2, "there is no folder"),
         (&url, &url, 2, "are the same store"),
-        (&url, missing, 1, "the source is empty"),
+        (&url, missing, 1, "there is no store"),
         ("http://example", &url, 2, "a store is a folder, a URL"),
         (gone, &url, 1, "cannot open the store"),
     ];

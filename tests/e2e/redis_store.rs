@@ -99,6 +99,12 @@ async fn check_says_what_a_202_is_worth_and_refuses_a_server_that_evicts() {
     for words in ["acknowledged work is in memory only", "set appendonly yes"] {
         assert!(told.contains(words), "{words}: {told}");
     }
+    assert!(told.contains("there is no store yet"), "{told}");
+    assert_eq!(fleeting.ask::<u64>(&["DBSIZE"]), 0, "check made a store");
+    rig.start().await;
+    let (code, told, _) = rig.ends("check", &[]).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(!told.contains("there is no store yet"), "{told}");
     rig.store = redis(evicting.port);
     let (code, told, _) = rig.ends("check", &[]).await;
     assert_eq!(code, Some(1), "{told}");

@@ -36,6 +36,26 @@ async fn a_server_that_evicts_is_refused_with_the_reason() {
         told.contains("allkeys-lru") && told.contains("noeviction"),
         "{told}"
     );
+    assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0, "the store was made");
+}
+
+#[tokio::test]
+async fn a_store_that_is_only_looked_for_is_not_made() {
+    let server = RedisServer::start(&[]);
+    let existing = || RedisOptions {
+        existing_only: true,
+        ..single(&server)
+    };
+
+    let error = refused(existing()).await;
+
+    let ConnectError::Missing { health } = error else {
+        panic!("{error:?}");
+    };
+    assert!(health.description.starts_with(engine()), "{health:?}");
+    assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0, "the store was made");
+    RedisStore::connect(single(&server)).await.unwrap();
+    RedisStore::connect(existing()).await.unwrap();
 }
 
 #[tokio::test]

@@ -53,6 +53,38 @@ async fn a_server_without_the_replicas_that_are_waited_for_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_server_that_begins_to_evict_is_not_ready() {
+    let server = RedisServer::start(&[]);
+    let store = open(single(&server)).await;
+    let policy = |policy: &str| {
+        server.ask::<()>(&["CONFIG", "SET", "maxmemory-policy", policy]);
+    };
+
+    policy("allkeys-lru");
+    becomes_unready(&store, "allkeys-lru").await;
+    policy("noeviction");
+
+    becomes_ready(&store).await;
+}
+
+#[tokio::test]
+async fn a_store_that_was_emptied_under_a_broker_is_not_ready() {
+    let server = RedisServer::start(&[]);
+    let store = open(single(&server)).await;
+    becomes_ready(&store).await;
+
+    server.ask::<()>(&["FLUSHALL"]);
+    let _renewed = open(single(&server)).await;
+
+    eventually("the store is not ready", async || {
+        let _told = store.renew("a", &[], Duration::from_secs(1)).await;
+        let health = store.probe().await;
+        health.is_ok_and(|health| health.failing.is_some())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn shares_that_are_refused_for_seconds_make_the_store_unready() {
     let server = RedisServer::start(&[]);
     let store = open(single(&server)).await;

@@ -71,7 +71,10 @@ pub use self::{
 };
 use crate::{
     domain::{id::DeviceKey, queue::Queue},
-    ports::{error::StoreError, queues::Wake},
+    ports::{
+        error::{StoreError, StoreHealth},
+        queues::Wake,
+    },
 };
 
 /// The layout of keys that this broker reads and writes.
@@ -107,6 +110,12 @@ pub enum ConnectError {
         found: usize,
         /// What is configured.
         wanted: usize,
+    },
+    /// There is no store, and none was to be made.
+    #[error("there is no store")]
+    Missing {
+        /// How the servers are.
+        health: Box<StoreHealth>,
     },
     /// The server would lose or refuse data under this setting.
     #[error("redis at {place} is not fit for a store: {why}")]
@@ -262,6 +271,11 @@ async fn open_store(options: &RedisOptions) -> Result<(usize, String), ConnectEr
     let client = Client::start(options, Keys::control_only(&options.prefix)).await?;
     client.connected(START_PATIENCE).await?;
     let wanted = options.shards.unwrap_or(SHARDS_DEFAULT);
+    let mut known = redis::cmd("EXISTS");
+    known.arg(client.keys.own(client.keys.control(), "store"));
+    if client.run(client.keys.control(), known).await? == redis::Value::Int(0) {
+        check_before_making(options, wanted).await?;
+    }
     let call = ScriptCall::new(&STORE_OPEN)
         .key(client.keys.own(client.keys.control(), "store"))
         .number(SCHEMA)
@@ -287,6 +301,18 @@ async fn open_store(options: &RedisOptions) -> Result<(usize, String), ConnectEr
         }),
         Some(_) | None => Ok((shards, id)),
     }
+}
+
+/// Makes sure that a store of so many shards should be made on these servers.
+async fn check_before_making(options: &RedisOptions, shards: usize) -> Result<(), ConnectError> {
+    let client = Client::start(options, Keys::new(&options.prefix, shards)).await?;
+    client.connected(START_PATIENCE).await?;
+    probe::refuse_unfit(&client).await?;
+    if options.existing_only {
+        let health = Box::new(probe::health(&client, options).await?);
+        return Err(ConnectError::Missing { health });
+    }
+    Ok(())
 }
 
 /// A time of the store; one that cannot be is the end of time.

@@ -89,6 +89,8 @@ pub struct RedisOptions {
     /// Number of shards, 1 to 128, of a store that does not exist yet; an existing one must have just as many. `None`
     /// takes what there is, or 64.
     pub shards: Option<usize>,
+    /// Opens only what there is, and makes nothing.
+    pub existing_only: bool,
     /// Tenants that have streams.
     pub streams: Vec<TenantId>,
     /// Replicas that must have a commit before it is acknowledged.
@@ -119,6 +121,7 @@ impl RedisOptions {
             database: 0,
             prefix: "rv".to_owned(),
             shards: None,
+            existing_only: false,
             streams: Vec::new(),
             min_replicas_to_ack: 0,
             timeout: Duration::from_secs(2),

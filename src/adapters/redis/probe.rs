@@ -12,7 +12,7 @@ use super::{
     ConnectError, Core, RedisStore,
     client::{Client, Node},
     errors::damaged,
-    options::Arrangement,
+    options::{Arrangement, RedisOptions},
     replicas::is_following,
 };
 use crate::ports::error::{Probe, StoreError, StoreHealth};
@@ -39,41 +39,13 @@ impl Probe for RedisStore {
     async fn probe(&self) -> Result<StoreHealth, StoreError> {
         self.core.open()?;
         let core = &self.core;
-        let mut warnings: Vec<String> = Vec::new();
-        let mut description = String::new();
-        let mut durability = String::new();
-        let replicas = core.options.min_replicas_to_ack;
-        let mut failing = core.writes.complaint();
-        for node in core.client.holders() {
-            let facts = Facts::of(&core.client, &node).await?;
-            if let Some(why) = facts.no_writes(replicas) {
-                failing = Some(format!("{}: {why}", node.address));
-            }
-            if description.is_empty() {
-                description = facts.description(&core.options.arrangement, &node);
-                durability = facts.durability(replicas);
-            } else if durability != facts.durability(replicas) {
-                warnings.push(format!("{}: {}", node.address, facts.durability(replicas)));
-            }
-            warnings.extend(
-                facts
-                    .warnings()
-                    .into_iter()
-                    .map(|text| format!("{}: {text}", node.address)),
-            );
-        }
-        let noted = core
-            .warnings
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        warnings.extend(noted.values().cloned());
-        Ok(StoreHealth {
-            description,
-            durability,
-            failing,
-            warnings,
-        })
+        let mut health = health(&core.client, &core.options).await?;
+        let noted = core.warnings.0.lock();
+        let noted = noted.unwrap_or_else(PoisonError::into_inner);
+        let replaced = noted.get(&Subject::Replaced).cloned();
+        health.failing = replaced.or(health.failing).or(core.writes.complaint());
+        health.warnings.extend(noted.values().cloned());
+        Ok(health)
     }
 
     async fn broken(&self) -> String {
@@ -106,6 +78,37 @@ impl Core {
             (self.options.alarm)(&text);
         }
     }
+}
+
+/// What the servers say of themselves.
+pub(super) async fn health(
+    client: &Client,
+    options: &RedisOptions,
+) -> Result<StoreHealth, StoreError> {
+    let mut warnings: Vec<String> = Vec::new();
+    let (mut description, mut durability) = (String::new(), String::new());
+    let (mut failing, replicas) = (None, options.min_replicas_to_ack);
+    for node in client.holders() {
+        let facts = Facts::of(client, &node).await?;
+        // One that has become master meanwhile may be set otherwise.
+        if let Some(why) = facts.no_writes(replicas).or_else(|| facts.unfit()) {
+            failing = Some(format!("{}: {why}", node.address));
+        }
+        if description.is_empty() {
+            description = facts.description(&options.arrangement, &node);
+            durability = facts.durability(replicas);
+        } else if durability != facts.durability(replicas) {
+            warnings.push(format!("{}: {}", node.address, facts.durability(replicas)));
+        }
+        let told = facts.warnings().into_iter();
+        warnings.extend(told.map(|text| format!("{}: {text}", node.address)));
+    }
+    Ok(StoreHealth {
+        description,
+        durability,
+        failing,
+        warnings,
+    })
 }
 
 /// Refuses servers that would lose what they acknowledge.
@@ -252,6 +255,12 @@ impl Facts {
             if self.get(name) == "err" {
                 found.push(what.to_owned());
             }
+        }
+        if self.get("maxmemory_policy").is_empty() {
+            found.push(
+                "maxmemory-policy cannot be read; any but noeviction loses accepted work"
+                    .to_owned(),
+            );
         }
         let number = |name| self.get(name).parse::<u64>().unwrap_or(0);
         let (used, most) = (number("used_memory"), number("maxmemory"));
