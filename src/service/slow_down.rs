@@ -47,6 +47,7 @@ pub async fn ask(
             Some(document) => {
                 let running = read(tenant, &document)?.until;
                 if running >= until {
+                    store.confirm_document(&name).await?;
                     return Ok(Some(running));
                 }
                 Precondition::Version(document.version)

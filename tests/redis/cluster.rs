@@ -14,7 +14,9 @@ use reveille::{
     },
 };
 
-use crate::{items::*, redis_cluster::*, redis_server::RedisServer, rig::*};
+use crate::{
+    items::*, redis_cluster::*, redis_monitor::Monitor, redis_server::RedisServer, rig::*,
+};
 
 fn options_of(cluster: &RedisCluster) -> RedisOptions {
     let seeds = vec![address(cluster.masters[0].port)];
@@ -259,6 +261,25 @@ async fn claims_and_commits_go_on_while_a_slot_is_migrated() {
         wakes.try_recv().is_ok()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_look_that_is_refused_is_not_repeated_for_each_shard() {
+    let cluster = RedisCluster::start(3, 0, &[]);
+    let store = open(options_of(&cluster)).await;
+    live(&store, 64).await;
+    store.ready().await.unwrap();
+    let monitors: Vec<Monitor> = cluster.masters.iter().map(Monitor::of).collect();
+
+    for master in &cluster.masters {
+        master.ask::<()>(&["ACL", "SETUSER", "default", "-zrange"]);
+    }
+    let refused = store.ready().await;
+
+    assert!(refused.is_err(), "{refused:?}");
+    let sent: Vec<String> = monitors.iter().flat_map(Monitor::sent).collect();
+    let looks = sent.iter().filter(|line| line.contains("\"ZRANGE\""));
+    assert_eq!(looks.count(), 3, "{sent:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

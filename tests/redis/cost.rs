@@ -180,6 +180,38 @@ async fn looking_after_many_tenants_takes_hardly_more_commands_than_after_one() 
     assert!((1..=15).contains(&sent), "{sent} calls");
 }
 
+#[tokio::test]
+async fn counters_that_are_back_to_zero_take_no_room() {
+    // given pushes of a day, each counted when it is opened
+    let server = RedisServer::start(&[]);
+    let (store, queue) = (open(single(&server)).await, direct(Lane::Normal));
+    for day in 1..=20 {
+        let expiring = Counter::Expiring(jiff::civil::date(2026, 12, day));
+        let keys: Vec<DeviceKey> = (0..60).map(|n| key(&format!("d{day}-{n}"))).collect();
+        let open = keys
+            .iter()
+            .map(|key| create(key, 1).to(&queue, now()).moving(expiring.clone(), 1));
+        apply(&store, open.collect()).await;
+
+        // when they are counted off with calls that are put together in another way
+        let mut claimed = Vec::new();
+        while claimed.len() < keys.len() {
+            claimed.extend(claim(&store, &queue, 256).await);
+        }
+        for part in claimed.chunks(7) {
+            let settle = part.iter().map(|c| {
+                let done = replace(&c.key, 1, 2).under(&c.lease);
+                done.moving(expiring.clone(), -1)
+            });
+            apply(&store, settle.collect()).await;
+        }
+    }
+
+    // then nothing is left of them
+    let left: Vec<String> = server.ask(&["KEYS", "rv:{*}:ctr:*"]);
+    assert_eq!(left, [""; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_broker_sends_a_tenth_of_a_command_a_push() {
     // given many pushes

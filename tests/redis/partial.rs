@@ -1,9 +1,11 @@
-//! A commit is several calls of the server; what one of them comes to is no answer about the others.
+//! A commit or a claim is several calls of the server; what one of them comes to is no answer about the others.
 
 use reveille::{
-    domain::id::DeviceKey,
+    adapters::redis::RedisOptions,
+    domain::{id::DeviceKey, queue::Lane},
     ports::{
         error::StoreError,
+        queues::Want,
         records::{BATCH_MAX, Committed, Item, Urgency},
     },
 };
@@ -52,4 +54,55 @@ async fn an_item_that_was_applied_is_never_said_to_be_refused() {
         }
     }
     panic!("no commit was ever applied in part");
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_read_is_not_claimed_and_the_others_are() {
+    for count in [10, 100] {
+        let server = RedisServer::start(&[]);
+        let options = RedisOptions {
+            shards: Some(1),
+            ..single(&server)
+        };
+        let (store, queue) = (open(options).await, direct(Lane::Bulk));
+        let keys = keys(count);
+        open_pushes(&store, &keys, &queue).await;
+        let hashes: Vec<String> = server.ask(&["KEYS", "rv:{*}:dev:*"]);
+        server.ask::<()>(&["HSET", &hashes[0], keys[3].device.as_str(), "nonsense"]);
+
+        let claimed = claim(&store, &queue, 256).await;
+
+        assert_eq!(claimed.len(), count - 1);
+        assert!(claimed.iter().all(|claimed| claimed.key != keys[3]));
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_and_could_not_be_read_is_due_again_at_once() {
+    // given so much that is due that its values are read by a command of their own
+    let server = RedisServer::start(&[]);
+    let options = RedisOptions {
+        shards: Some(1),
+        ..single(&server)
+    };
+    let (store, queue) = (open(options).await, direct(Lane::Bulk));
+    open_pushes(&store, &keys(100), &queue).await;
+
+    // when that is refused
+    server.ask::<()>(&["ACL", "SETUSER", "default", "-hmget"]);
+    let want = Want {
+        queue: queue.clone(),
+        limit: 100,
+    };
+    let refused = store.claim(&[want]).await;
+    server.ask::<()>(&["ACL", "SETUSER", "default", "+hmget"]);
+
+    // then nothing waits for the end of a lease
+    assert!(refused.is_err(), "{refused:?}");
+    let mut claimed = Vec::new();
+    eventually("all are claimed", async || {
+        claimed.extend(claim(&store, &queue, 256).await);
+        claimed.len() == 100
+    })
+    .await;
 }

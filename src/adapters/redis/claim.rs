@@ -1,8 +1,10 @@
 //! Claims: which shards are asked for how much, and what they give.
+//!
+//! What has been taken must be given to the caller or back, whatever goes wrong elsewhere: until its lease ends nobody else gets it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use redis::Value;
 use tokio::time::Instant;
 
@@ -11,9 +13,11 @@ use super::{
     errors::damaged,
     hints::{Open, Share},
     pack::Pack,
+    queues::hand_back,
     reading::{read_hash, stored},
     records::{commit, device},
     script::{CLAIM, ScriptCall},
+    time_of,
 };
 use crate::{
     domain::{counter::Moves, id::DeviceKey, queue::Queue},
@@ -83,8 +87,9 @@ pub(super) async fn claim(core: &Arc<Core>, wants: &[Want]) -> Result<Vec<Claime
         let parts = join_all(parts).await;
         for (part, plan) in parts.into_iter().zip(servers.values()) {
             match part {
-                Ok(part) => {
-                    failed.answered = true;
+                Ok((part, error)) => {
+                    failed.answered |= error.is_none() || !part.is_empty();
+                    failed.error = error.or(failed.error);
                     for (want, due, taken) in part {
                         wanted[want].left = wanted[want].left.saturating_sub(1);
                         claimed.push((due, taken));
@@ -102,7 +107,7 @@ pub(super) async fn claim(core: &Arc<Core>, wants: &[Want]) -> Result<Vec<Claime
     Ok(claimed.into_iter().map(|(_, taken)| taken).collect())
 }
 
-/// How asking shards has failed. What has been claimed elsewhere must not be lost with it.
+/// How asking shards has failed.
 #[derive(Default)]
 struct Failed {
     answered: bool,
@@ -143,12 +148,12 @@ pub(super) async fn notice_step(core: &Arc<Core>, shard: usize) -> Result<(), St
         .map(drop)
 }
 
-/// Claims from shards that are on one server.
+/// Claims from shards that are on one server. Tells besides why some of what was taken cannot be given.
 async fn claim_parts(
     core: &Arc<Core>,
     plan: &[(usize, Vec<Share>)],
     wanted: &[Wanted<'_>],
-) -> Result<Vec<Taken>, StoreError> {
+) -> Result<(Vec<Taken>, Option<StoreError>), StoreError> {
     let lease_micros = i64::try_from(core.options.lease.as_micros()).unwrap_or(i64::MAX);
     let mut call = ScriptCall::new(&CLAIM);
     let mut pack = Pack::default();
@@ -180,22 +185,28 @@ async fn claim_parts(
         let shares = (*shard, shares.as_slice());
         found.extend(read_part(core, shares, wanted, (part, asked))?);
     }
-    let taken = found.into_iter().map(|entries| with_values(core, entries));
-    let taken = try_join_all(taken).await?;
-    Ok(taken.into_iter().flatten().collect())
+    let read = found.into_iter().map(|entries| with_values(core, entries));
+    let (mut taken, mut error) = (Vec::new(), None);
+    for (some, wrong) in join_all(read).await {
+        taken.extend(some);
+        error = wrong.or(error);
+    }
+    Ok((taken, error))
 }
 
 fn strange() -> StoreError {
     damaged("a claim's answer is strange")
 }
 
+/// A device, its lease, and the score before.
+type Entry = (DeviceKey, Lease, i64);
+
 /// What was taken from a queue in a shard.
 struct Entries<'a> {
     shard: usize,
     want: usize,
     queue: &'a Queue,
-    /// Device, token, score before.
-    entries: Vec<(String, i64, i64)>,
+    entries: Vec<Entry>,
     /// None where they have to be read yet.
     values: Option<Vec<Option<Vec<u8>>>>,
 }
@@ -230,8 +241,13 @@ fn read_part<'a>(
             else {
                 return Err(strange());
             };
-            let id = redis::from_redis_value(id).map_err(|_| strange())?;
-            entries.push((id, token, due));
+            let id: String = redis::from_redis_value(id).map_err(|_| strange())?;
+            let lease = Lease {
+                queue: queue.clone(),
+                token: u64::try_from(token).map_err(|_| strange())?,
+            };
+            let key = DeviceKey::new(queue.tenant.clone(), device(&id)?);
+            entries.push((key, lease, due));
         }
         let values = match values {
             Value::Int(_) => None,
@@ -249,8 +265,8 @@ fn read_part<'a>(
 }
 
 /// Reads the values of what was taken where the script has not told them. One that has changed since the claim is changed once more
-/// when it is settled: its lease tells.
-async fn with_values(core: &Arc<Core>, taken: Entries<'_>) -> Result<Vec<Taken>, StoreError> {
+/// when it is settled: its lease tells. Tells besides why something cannot be given.
+async fn with_values(core: &Arc<Core>, taken: Entries<'_>) -> (Vec<Taken>, Option<StoreError>) {
     let Entries {
         shard,
         want,
@@ -261,30 +277,39 @@ async fn with_values(core: &Arc<Core>, taken: Entries<'_>) -> Result<Vec<Taken>,
     let values = match values {
         Some(values) => values,
         None => {
-            let ids = entries.iter().map(|(id, ..)| id.as_str()).enumerate();
-            read_hash(core, &((shard, &queue.tenant), ids.collect())).await?
+            let ids = entries.iter().map(|(key, ..)| key.device.as_str());
+            let part = ((shard, &queue.tenant), ids.enumerate().collect());
+            match read_hash(core, &part).await {
+                Ok(values) => values,
+                Err(error) => {
+                    core.client
+                        .home()
+                        .spawn(give_back(core.clone(), shard, entries));
+                    return (Vec::new(), Some(error));
+                }
+            }
         }
     };
-    let mut claimed = Vec::with_capacity(entries.len());
-    let mut strays = Vec::new();
-    for ((id, token, due), value) in entries.into_iter().zip(values) {
-        let lease = Lease {
-            queue: queue.clone(),
-            token: u64::try_from(token).map_err(|_| strange())?,
-        };
-        let key = DeviceKey::new(queue.tenant.clone(), device(&id)?);
-        match value {
-            Some(value) => {
-                let stored = stored(value)?;
-                claimed.push((want, due, Claimed { key, lease, stored }));
-            }
-            None => strays.push((key, lease)),
+    let (mut claimed, mut strays, mut unreadable) = (Vec::new(), Vec::new(), None);
+    for ((key, lease, due), value) in entries.into_iter().zip(values) {
+        match value.map(stored).transpose() {
+            Ok(Some(stored)) => claimed.push((want, due, Claimed { key, lease, stored })),
+            Ok(None) => strays.push((key, lease)),
+            // It comes again when its lease ends.
+            Err(error) => unreadable = Some(error),
         }
     }
     if !strays.is_empty() {
         core.client.home().spawn(take_out(core.clone(), strays));
     }
-    Ok(claimed)
+    (claimed, unreadable)
+}
+
+/// Makes due again what could not be read. What fails comes again when its lease ends.
+async fn give_back(core: Arc<Core>, shard: usize, entries: Vec<Entry>) {
+    let entries = entries.into_iter();
+    let claims = entries.map(|(key, lease, due)| (key, lease, time_of(due)));
+    let _given_back = hand_back(&core, shard, claims.collect()).await;
 }
 
 /// Takes entries that have no record out of their queue. What fails comes again when its lease ends.

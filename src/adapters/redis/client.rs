@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use redis::{Cmd, ErrorKind, RedisResult, Value};
+use redis::{Cmd, Value};
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     errors::{Verdict, judge, unavailable},
     keys::Keys,
-    link::{Link, Wire},
+    link::Link,
     options::{Address, RedisOptions},
     replicas::Replicas,
     script::ScriptCall,
@@ -87,6 +87,8 @@ impl From<ScriptCall> for Errand {
 #[derive(Clone, Copy)]
 enum Purpose {
     Work,
+    /// Reads many keys, or none if they are not all on one server.
+    Look,
     /// Commits what has changed something by its answer.
     Commit(fn(&Value) -> bool),
 }
@@ -225,6 +227,16 @@ impl Client {
         self.carry(place, &errand, Purpose::Work).await
     }
 
+    /// Carries out an errand that reads; nil, and at once, if the server does not hold all of its keys.
+    pub(super) async fn look(
+        &self,
+        place: usize,
+        errand: impl Into<Errand>,
+    ) -> Result<Value, StoreError> {
+        let errand = errand.into();
+        self.carry(place, &errand, Purpose::Look).await
+    }
+
     /// Carries out an errand that is acknowledged only when enough replicas have it.
     pub(super) async fn run_durably(
         &self,
@@ -278,7 +290,10 @@ impl Client {
                     redirects += 1;
                     route = to(self.node_at(&address)?, true);
                 }
-                Verdict::Again(why) => {
+                Verdict::Scattered(_) if matches!(purpose, Purpose::Look) => {
+                    return Ok(Value::Nil);
+                }
+                Verdict::Scattered(why) | Verdict::Again(why) => {
                     if Instant::now() + pause > deadline {
                         return Err(unavailable(why));
                     }
@@ -304,11 +319,11 @@ impl Client {
         purpose: Purpose,
     ) -> Result<Result<Value, Verdict>, StoreError> {
         let link = match purpose {
-            Purpose::Work => &node.work,
+            Purpose::Work | Purpose::Look => &node.work,
             Purpose::Commit(_) => &node.commits,
         };
         let wire = link.wire().await.inspect_err(|_| self.look_again())?;
-        let verdict = match exchange(&wire, command, asking).await {
+        let verdict = match wire.exchange(command, asking).await {
             Ok(value) => {
                 if let Purpose::Commit(changed) = purpose
                     && self.min_replicas > 0
@@ -330,6 +345,7 @@ impl Client {
             Verdict::SendText
             | Verdict::Moved(_)
             | Verdict::Ask(_)
+            | Verdict::Scattered(_)
             | Verdict::Again(_)
             | Verdict::Final(_) => {}
         }
@@ -392,20 +408,6 @@ impl Client {
             Err(_) => false,
         }
     }
-}
-
-async fn exchange(wire: &Wire, command: Cmd, asking: bool) -> RedisResult<Value> {
-    let mut connection = wire.connection.clone();
-    if !asking {
-        return command.query_async(&mut connection).await;
-    }
-    let mut pipeline = redis::pipe();
-    pipeline.cmd("ASKING").ignore().add_command(command);
-    // An error of the pipeline would not tell of which kind the one of the command is.
-    let answers = pipeline.ignore_errors().query_async(&mut connection);
-    let answers: Vec<RedisResult<Value>> = answers.await?;
-    let none = || Err((ErrorKind::Parse, "no answer behind ASKING").into());
-    answers.into_iter().next().unwrap_or_else(none)
 }
 
 impl Drop for Client {

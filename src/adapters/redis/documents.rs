@@ -70,8 +70,10 @@ impl Documents for RedisStore {
         let answer = core.client.run_durably(shard, call).await?;
         if answer == Value::Int(1) {
             core.tell_documents_changed().await;
+            return Ok(());
         }
-        Ok(())
+        // Whoever removed it may be waiting for the replicas yet.
+        core.confirm(shard).await
     }
 
     async fn confirm_document(&self, name: &str) -> Result<(), StoreError> {

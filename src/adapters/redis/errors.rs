@@ -24,7 +24,9 @@ pub(super) enum Verdict {
     Moved(Address),
     /// The key may be there: ask once.
     Ask(Address),
-    /// A passing state of a server that works (slot migration, a long script): repeat soon.
+    /// The server does not hold all of the keys for the moment: repeat soon, or ask for fewer.
+    Scattered(&'static str),
+    /// A passing state of a server that works (a long script): repeat soon.
     Again(&'static str),
     /// The server is not the right one any more, or not yet: look for another, fail now.
     Elsewhere(&'static str),
@@ -64,7 +66,7 @@ fn judge_known(kind: ServerErrorKind, error: &RedisError) -> Verdict {
         ServerErrorKind::NoScript => Verdict::SendText,
         ServerErrorKind::Moved => redirect(error).map_or_else(lost, Verdict::Moved),
         ServerErrorKind::Ask => redirect(error).map_or_else(lost, Verdict::Ask),
-        ServerErrorKind::TryAgain => Verdict::Again("a slot is being migrated"),
+        ServerErrorKind::TryAgain => Verdict::Scattered("a slot is being migrated"),
         ServerErrorKind::ClusterDown => Verdict::Elsewhere("the redis cluster is down"),
         ServerErrorKind::MasterDown => Verdict::Elsewhere("the redis master is down"),
         ServerErrorKind::ReadOnly => Verdict::Elsewhere("the redis server is a replica"),
@@ -72,8 +74,14 @@ fn judge_known(kind: ServerErrorKind, error: &RedisError) -> Verdict {
         ServerErrorKind::NoPerm => {
             Verdict::Final(unavailable("redis: the user lacks a permission (NOPERM)"))
         }
+        _ if error.detail().is_some_and(is_elsewhere) => Verdict::Scattered("a key is elsewhere"),
         _ => Verdict::Final(script_error(error)),
     }
+}
+
+/// What a script is told that looks at a key which its server does not hold.
+fn is_elsewhere(detail: &str) -> bool {
+    detail.contains("a non local key in a cluster node")
 }
 
 fn judge_other(error: &RedisError) -> Verdict {

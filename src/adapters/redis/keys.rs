@@ -94,7 +94,7 @@ impl Keys {
         ])
     }
 
-    /// The shard of a document, a lease, or of a tenant's events that are about no device.
+    /// The shard of a document, a lease, of a tenant's events that are about no device, or of its counters on one server.
     pub(super) fn shard_of_name(&self, name: &str) -> usize {
         self.bucket(&[name.as_bytes()])
     }

@@ -5,7 +5,9 @@
 
 use std::{sync::Arc, sync::Weak, time::Duration};
 
-use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisResult, Value, aio::MultiplexedConnection,
+};
 use tokio::{runtime::Handle, sync::watch};
 
 use super::errors::unavailable;
@@ -28,6 +30,21 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Sends a command, to a server that is not yet the one of its keys if `asking`.
+    pub(super) async fn exchange(&self, command: Cmd, asking: bool) -> RedisResult<Value> {
+        let mut connection = self.connection.clone();
+        if !asking {
+            return command.query_async(&mut connection).await;
+        }
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ASKING").ignore().add_command(command);
+        // An error of the pipeline would not tell of which kind the one of the command is.
+        let answers = pipeline.ignore_errors().query_async(&mut connection);
+        let answers: Vec<RedisResult<Value>> = answers.await?;
+        let none = || Err((ErrorKind::Parse, "no answer behind ASKING").into());
+        answers.into_iter().next().unwrap_or_else(none)
     }
 }
 

@@ -1,21 +1,24 @@
 //! One reading command on a key of every shard, with one command for each server.
 //!
 //! A cluster accepts a call only if the keys that it declares are of one slot. A script that reads may say that it looks at others of
-//! the same server besides (`allow-cross-slot-keys`), and changes nothing if one of them turns out to be elsewhere. Then, and
-//! whenever such a look fails, each slot is asked by itself, and if that fails each key: while a slot is migrated, a call that names
-//! several of its keys is refused as long as one of them does not exist.
+//! the same server besides (`allow-cross-slot-keys`), and changes nothing if one of them turns out to be elsewhere. Then each slot is
+//! asked by itself, and if a server does not hold all of that either each key: while a slot is migrated, a call that names several of
+//! its keys is refused as long as one of them does not exist.
 
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use redis::FromRedisValue;
+use redis::{FromRedisValue, Value};
 
 use super::{
     Core,
-    errors::damaged,
+    errors::{damaged, unavailable},
     script::{MANY, ScriptCall},
 };
 use crate::ports::error::StoreError;
+
+/// Keys of one slot that are looked at by themselves at a time.
+const SINGLES_MAX: usize = 16;
 
 /// A reading command but for its key: its name and what follows the key.
 pub(super) struct Reading<'a> {
@@ -59,8 +62,8 @@ impl Core {
         }
         let looks = servers.into_values().map(async |gates| {
             if gates.len() > 1 {
-                let seen = self.look_at(keys, &gates, reading).await;
-                if seen.is_ok() {
+                let seen = self.look_at(keys, &gates, reading).await.transpose();
+                if let Some(seen) = seen {
                     return vec![(keys[gates[0][0]].0, seen)];
                 }
             }
@@ -79,9 +82,9 @@ impl Core {
     ) -> (usize, Result<Seen<T>, StoreError>) {
         let shard = keys[places[0]].0;
         let gate = [places];
-        let seen = match self.look_at(keys, &gate, reading).await {
-            Err(_) if gate[0].len() > 1 => self.look_singly(keys, &gate[0], reading).await,
-            seen => seen,
+        let seen = match self.look_at(keys, &gate, reading).await.transpose() {
+            Some(seen) => seen,
+            None => self.look_singly(keys, &gate[0], reading).await,
         };
         (shard, seen)
     }
@@ -93,20 +96,25 @@ impl Core {
         reading: &Reading<'_>,
     ) -> Result<Seen<T>, StoreError> {
         let (mut as_of, mut answers) = (i64::MAX, Vec::with_capacity(places.len()));
-        for place in places {
-            let seen = self.look_at(keys, &[vec![*place]], reading).await?;
-            as_of = as_of.min(seen.as_of);
-            answers.extend(seen.answers);
+        for places in places.chunks(SINGLES_MAX) {
+            let singles: Vec<[Vec<usize>; 1]> = places.iter().map(|p| [vec![*p]]).collect();
+            let looks = singles.iter().map(|gate| self.look_at(keys, gate, reading));
+            for seen in join_all(looks).await {
+                let seen: Seen<T> = seen?.ok_or_else(|| unavailable("a slot is being migrated"))?;
+                as_of = as_of.min(seen.as_of);
+                answers.extend(seen.answers);
+            }
         }
         Ok(Seen { as_of, answers })
     }
 
+    /// Looks at keys of slots; `None` if the server does not hold all of them.
     async fn look_at<T: FromRedisValue>(
         &self,
         keys: &[(usize, String)],
         gates: &[Vec<usize>],
         reading: &Reading<'_>,
-    ) -> Result<Seen<T>, StoreError> {
+    ) -> Result<Option<Seen<T>>, StoreError> {
         let key = |place: &usize| keys[*place].1.clone();
         let mut call = ScriptCall::new(&MANY)
             .arg(reading.name)
@@ -120,12 +128,15 @@ impl Core {
         for place in gates[1..].iter().flatten() {
             call = call.arg(key(place));
         }
-        let answer = self.client.run(keys[gates[0][0]].0, call).await?;
+        let answer = self.client.look(keys[gates[0][0]].0, call).await?;
+        if answer == Value::Nil {
+            return Ok(None);
+        }
         let strange = |_| damaged("an answer is strange");
         let (as_of, answers): (i64, Vec<T>) = redis::from_redis_value(answer).map_err(strange)?;
         let places = gates.iter().flatten().copied();
         let answers = places.zip(answers).collect();
-        Ok(Seen { as_of, answers })
+        Ok(Some(Seen { as_of, answers }))
     }
 
     /// The places of shards, those together that one command can reach.

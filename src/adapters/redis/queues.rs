@@ -1,7 +1,7 @@
 //! Due queues: claims under a lease, parking, and what is ready.
 //!
 //! A queue has a sorted set in every shard: the score of an entry is its due time in µs, which is even, or the end of its lease,
-//! which is odd and serves as the lease's token. A claim asks few shards for much, so that what it got is settled by few commits.
+//! which is odd and serves as the lease's token; half a µs more says that somebody has changed the record under that lease. A claim asks few shards for much, so that what it got is settled by few commits.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -206,16 +206,13 @@ pub(super) fn queue_of(name: &str) -> Result<Queue, StoreError> {
         .map_err(|_| damaged("the name of a queue cannot be read"))
 }
 
-/// A score as whole µs; scores are below 2^53, so nothing is lost.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "scores are whole and below 2^53"
-)]
+/// A score as whole µs.
+#[expect(clippy::cast_possible_truncation, reason = "scores are far below 2^53")]
 pub(super) fn micros_of(score: f64) -> i64 {
-    score.round() as i64
+    score.floor() as i64
 }
 
-async fn hand_back(
+pub(super) async fn hand_back(
     core: &Core,
     shard: usize,
     claims: Vec<(DeviceKey, Lease, Timestamp)>,

@@ -337,7 +337,7 @@ impl<'a> Section<'a> {
         }
         pack.array(tenants.len() * 3);
         for (tenant, fields) in &tenants {
-            let key = self.core.keys().counters(self.shard, tenant);
+            let key = self.core.counters_for(self.shard, tenant);
             let key = name(&mut self.keys, key);
             pack.index(key).str(tenant.as_str()).row(fields);
         }

@@ -216,7 +216,7 @@ impl<'a> Tables<'a> {
     }
 
     fn counter(&mut self, item: &Item, field: String) -> usize {
-        let key = self.key(self.core.keys().counters(self.shard, &item.key.tenant));
+        let key = self.key(self.core.counters_for(self.shard, &item.key.tenant));
         let known = self
             .counters
             .iter()

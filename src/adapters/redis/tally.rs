@@ -1,4 +1,8 @@
-//! Counters: a hash of each tenant in every shard, moved by commits, summed here.
+//! Counters: hashes of each tenant, moved by commits, summed here.
+//!
+//! In a cluster what is done in a shard is counted there. On one server a tenant has one hash, which a call moves once for all its
+//! shards, and in which a counter that has come back to zero takes no place. A sum is over all shards, so either is right wherever a
+//! store is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,6 +97,17 @@ impl Tally for RedisStore {
             .into_iter()
             .collect::<Result<Vec<_>, _>>()
             .map(drop)
+    }
+}
+
+impl Core {
+    /// Where what is done in a shard is counted.
+    pub(super) fn counters_for(&self, shard: usize, tenant: &TenantId) -> String {
+        let place = match self.client.gates() {
+            1 => self.keys().shard_of_name(tenant.as_str()),
+            _ => shard,
+        };
+        self.keys().counters(place, tenant)
     }
 }
 

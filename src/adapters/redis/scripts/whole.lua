@@ -12,8 +12,8 @@
 -- queue: {1 key, 2 name, 3 park of the tenant or '', 4 park of the flow, 5 ids held by the caller, 6 their tokens, 7 ids that nobody
 --         may hold, 8 ids that leave, 9 scores and ids that enter, 10 their least score}
 -- commands: {{name, key, argument, ...}, ...}; texts: {list key, {id, score or '', text, ...}, ...}
--- counters: {key, tenant, {field, by, ...}, ...}. Only their sums over all shards mean something, so what sections add to those of a
--- tenant is added in the first of them.
+-- counters: {key, tenant, {field, by, ...}, ...}. Where there are several sections they name the same key for a tenant, so what they
+-- add is added once.
 -- events: {ev key, tenant, {ms, text, ...}, ...}
 -- Answer: {time, for each section the first score of each of its queues, or nil if the section was left alone}; or F alone when the
 -- fence has been raised. A score is 0 if there is nothing to claim, negative if it has moved forward.
