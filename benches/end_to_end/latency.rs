@@ -5,7 +5,9 @@ use std::{path::Path, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use crate::{Broker, Options, PACE_MAX, Setup, slow_wns::SlowWns};
+use crate::{
+    Broker, DURABLE, Options, PACE_MAX, Setup, redis_server::RedisServer, slow_wns::SlowWns,
+};
 
 /// What a round trip to WNS takes from a good network.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
@@ -19,12 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Prints the percentiles and the rates.
 pub(crate) async fn measure(options: &Options, dir: &Path) {
+    if options.redis {
+        return idle_on_redis(options, dir).await;
+    }
     println!("| from the 202 of an urgent push to its POST | p50 | p99 |\n|---|---|---|");
     let wns = SlowWns::start(dir, ROUND_TRIP).await;
     let broker = start(options, dir, &wns, "urgent").await;
-    register(&broker, &wns, "urgent", URGENT * 2).await;
-    // The first one opens a connection and fetches the token.
-    urgent(&broker, &wns, 0..5).await;
+    prepare(&broker, &wns).await;
     row("idle", urgent(&broker, &wns, 5..URGENT).await);
     // Long enough for all urgent ones.
     let bulk = options.devices * 3;
@@ -53,14 +56,41 @@ pub(crate) async fn measure(options: &Options, dir: &Path) {
     }
 }
 
+/// One broker, and then one of two: what the other one opens, this one hears of through Redis.
+async fn idle_on_redis(options: &Options, dir: &Path) {
+    println!("| from the 202 of an urgent push to its POST | p50 | p99 |\n|---|---|---|");
+    for brokers in [1, 2] {
+        let server = RedisServer::start(&DURABLE);
+        let wns = SlowWns::start(dir, ROUND_TRIP).await;
+        let setup = Setup::on_redis(dir, &server);
+        let mut started = Vec::new();
+        for _ in 0..brokers {
+            started.push(begin(options, &wns, &setup).await);
+        }
+        prepare(&started[0], &wns).await;
+        let row_name = format!("idle, of {brokers} over one Redis");
+        row(&row_name, urgent(&started[0], &wns, 5..URGENT).await);
+    }
+}
+
+/// Registers what is pushed urgently; the first ones open a connection and fetch the token.
+async fn prepare(broker: &Broker, wns: &SlowWns) {
+    register(broker, wns, "urgent", URGENT * 2).await;
+    urgent(broker, wns, 0..5).await;
+}
+
 async fn start(options: &Options, dir: &Path, wns: &SlowWns, name: &str) -> Broker {
     let dir = dir.join(name);
     std::fs::create_dir(&dir).expect("a folder");
+    begin(options, wns, &Setup::embedded(&dir, PACE_MAX)).await
+}
+
+async fn begin(options: &Options, wns: &SlowWns, setup: &Setup<'_>) -> Broker {
     let options = Options {
         in_flight: IN_FLIGHT,
         ..options.clone()
     };
-    Broker::start(&options, wns.address(), &Setup::embedded(&dir, PACE_MAX)).await
+    Broker::start(&options, wns.address(), setup).await
 }
 
 async fn register(broker: &Broker, wns: &SlowWns, name: &str, count: usize) {

@@ -27,13 +27,15 @@ use std::{
 
 use clap::Parser;
 
-use crate::{peers::Cost, sink::Sink};
+use crate::{peers::Cost, redis_server::RedisServer, sink::Sink};
 
 /// CPU that runs the program under test; the sink has the other.
 const CLIENT_CPU: &str = "0";
 const SINK_CPU: &str = "1";
 /// Faster than any machine: the pace is not what is measured.
 const PACE_MAX: u32 = 1_000_000;
+/// A Redis that keeps what it acknowledges.
+const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "everysec"];
 /// The kernel's clock ticks a second in `/proc/<pid>/stat`.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -57,7 +59,7 @@ struct Options {
     /// Measure instead how a fleet of so many devices is taken in, what it weighs, and how long a restart takes.
     #[arg(long)]
     fleet: Option<usize>,
-    /// Measure instead how long urgent pushes take, and what a slow WNS costs in throughput.
+    /// Measure instead how long urgent pushes take, and what a slow WNS costs in throughput; with `--redis`, how long idle brokers take.
     #[arg(long)]
     latency: bool,
     /// Measure instead what brokers that share a Redis cost, beside one on the embedded store.
@@ -166,6 +168,16 @@ impl<'a> Setup<'a> {
     fn embedded(dir: &'a Path, pace: u32) -> Self {
         let store = format!("path = \"{}\"", dir.join("data").display());
         Self { dir, store, pace }
+    }
+
+    /// Over a server.
+    fn on_redis(dir: &'a Path, server: &RedisServer) -> Self {
+        let url = format!("redis://127.0.0.1:{}/0", server.port);
+        Self {
+            dir,
+            store: format!("kind = \"redis\"\nurl = \"{url}\""),
+            pace: PACE_MAX,
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{fs, path::Path};
 
 use crate::{
-    Broker, Options, PACE_MAX, Setup, push, redis_server::RedisServer, register, sink::Sink,
+    Broker, DURABLE, Options, PACE_MAX, Setup, push, redis_server::RedisServer, register,
+    sink::Sink,
 };
 
 /// Brokers of each arrangement; none stands for one on the embedded store.
@@ -83,12 +84,11 @@ fn spread(mut values: Vec<f64>) -> [f64; 3] {
 }
 
 async fn one(options: &Options, sink: &Sink, dir: &Path, brokers: usize) -> Round {
-    let server = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "everysec"]);
-    let mut setup = Setup::embedded(dir, PACE_MAX);
-    if brokers > 0 {
-        let port = server.port;
-        setup.store = format!("kind = \"redis\"\nurl = \"redis://127.0.0.1:{port}/0\"");
-    }
+    let server = RedisServer::start(&DURABLE);
+    let setup = match brokers {
+        0 => Setup::embedded(dir, PACE_MAX),
+        _ => Setup::on_redis(dir, &server),
+    };
     let mut started = Vec::new();
     for _ in 0..brokers.max(1) {
         started.push(Broker::start(options, sink.address(), &setup).await);

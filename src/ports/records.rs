@@ -27,7 +27,8 @@ pub struct Stored {
 pub enum Committed {
     /// Applied, durable.
     Done,
-    /// `expect` did not hold; nothing of the item was applied. Here is what is kept now.
+    /// `expect` did not hold; nothing of the item was applied. Here is what is kept now. Under a lease under which nobody else
+    /// has changed the device, `expect` is the record as it was claimed, and need not be compared.
     Conflict(Option<Stored>),
     /// The record is as expected but the lease has ended or is another's; nothing of the item was applied.
     LeaseLost(Option<Stored>),

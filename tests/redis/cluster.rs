@@ -72,6 +72,31 @@ async fn a_cluster_serves_pushes_from_all_its_servers() {
     }
 }
 
+#[tokio::test]
+async fn the_documented_user_may_do_all_that_a_broker_does() {
+    let cluster = RedisCluster::start(3, 0, &[]);
+    let logins = cluster.masters.iter().map(documented_user);
+    let login = logins.last().unwrap();
+    // Nobody else may do anything.
+    for master in &cluster.masters {
+        master.ask::<()>(&["ACL", "SETUSER", "default", "resetkeys", "resetchannels"]);
+    }
+    let options = RedisOptions {
+        login,
+        ..options_of(&cluster)
+    };
+    let store = open(options).await;
+    let mut wakes = store.wakes();
+
+    live(&store, 200).await;
+
+    soon(wakes.recv()).await.unwrap();
+    store.trim().await.unwrap();
+    assert_eq!(store.census().await.unwrap(), vec![]);
+    assert_eq!(store.tenants().await.unwrap(), [contoso()]);
+    assert_eq!(store.probe().await.unwrap().failing, None);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_on_a_server_that_is_away_holds_back_no_wake_of_the_others() {
     // given a device on a server that is lost with a push that is long due, and one on another server

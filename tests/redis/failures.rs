@@ -1,10 +1,16 @@
 //! A server that forgets its scripts, is busy, stops, restarts, or whose clock steps: nothing accepted is lost, nothing hangs.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use jiff::Timestamp;
 use reveille::{
+    adapters::clock::SystemClock,
     domain::queue::Lane,
     ports::{
+        clock::Clock,
         error::StoreError,
         queues::Selector,
         records::{Committed, Urgency},
@@ -269,4 +275,35 @@ async fn a_step_back_of_the_clock_costs_repeats_and_no_losses() {
     )
     .await;
     assert_eq!(late, Committed::LeaseLost(Some(stored(1))));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_not_that_of_redis_raises_an_alarm() {
+    // given a broker whose clock is ten seconds ahead
+    let server = RedisServer::start(&[]);
+    let (mut options, alarms) = listening(single(&server));
+    options.clock = Arc::new(Ahead);
+    let store = open(options).await;
+
+    // when time passes
+    let warns = || {
+        alarms
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|a| a.contains("differ by"))
+    };
+    eventually("the alarm", async || warns()).await;
+
+    // then whoever asks hears of it too
+    let health = store.probe().await.unwrap();
+    assert!(health.warnings.iter().any(|w| w.contains("differ by")));
+}
+
+struct Ahead;
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + Duration::from_secs(10)
+    }
 }

@@ -159,12 +159,7 @@ async fn a_store_is_reached_through_tls_as_a_user_of_the_access_list() {
     ]);
     server.argue(&["--tls-cert-file", &certificate, "--tls-key-file", &key]);
     server.run();
-    let rules = "+@all -@admin -@dangerous +info +config|get";
-    let mut words = vec![
-        "ACL", "SETUSER", "broker", "on", ">secret", "~rv:*", "&rv:*",
-    ];
-    words.extend(rules.split(' '));
-    server.ask::<()>(&words);
+    let login = documented_user(&server);
     // when it is opened with the right password and with a wrong one
     let with = |password: &str| {
         let mut options = single(&server);
@@ -173,8 +168,8 @@ async fn a_store_is_reached_through_tls_as_a_user_of_the_access_list() {
             port: tls_port,
         });
         options.login = Login {
-            user: Some("broker".to_owned()),
             password: Some(SecretString::from(password)),
+            ..login.clone()
         };
         let authorities = Some(made.cert.pem().into_bytes());
         options.tls = Some(Tls {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use reveille::{
     adapters::{
         clock::SystemClock,
-        redis::{Address, Arrangement, RedisOptions, RedisStore},
+        redis::{Address, Arrangement, Login, RedisOptions, RedisStore},
     },
     domain::{id::DeviceKey, queue::Queue},
     ports::{
@@ -18,6 +18,7 @@ use reveille::{
         records::{Committed, Item, Urgency},
     },
 };
+use secrecy::SecretString;
 
 use crate::{items::*, redis_server::RedisServer};
 
@@ -45,6 +46,18 @@ pub fn single(server: &RedisServer) -> RedisOptions {
 /// Opens a store as the ports see it.
 pub async fn open(options: RedisOptions) -> Arc<dyn Store> {
     RedisStore::connect(options).await.unwrap()
+}
+
+/// Makes a user who may do no more than documented, and gives its login.
+pub fn documented_user(server: &RedisServer) -> Login {
+    let rules = "+@all -@admin -@dangerous +info +config|get +cluster|slots";
+    let words = "ACL SETUSER broker on >secret ~rv:* &rv:*".split(' ');
+    let words: Vec<&str> = words.chain(rules.split(' ')).collect();
+    server.ask::<()>(&words);
+    Login {
+        user: Some("broker".to_owned()),
+        password: Some(SecretString::from("secret")),
+    }
 }
 
 /// Collects what the store alarms about.

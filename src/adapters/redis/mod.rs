@@ -1,8 +1,9 @@
 //! Many brokers, one Redis: every port over Redis 7 or Valkey, as one server, under Sentinel or as a cluster.
 //!
 //! The store is divided into shards; each has a fixed, small set of keys under one hash tag, and every change is one script on
-//! one shard, atomic, with all its keys declared. What spans shards is summed or merged by the reader. Redis's clock judges
-//! leases and what is due. `docs/redis.md` has the table of keys.
+//! one shard, atomic, with all its keys declared; on one server it may concern several shards, and a tenant's counters are in one of
+//! them. What spans shards is summed or merged by the reader. Redis's clock judges leases and what is due. `docs/redis.md` has the
+//! table of keys.
 
 mod answers;
 mod batch;
