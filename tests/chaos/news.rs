@@ -266,8 +266,8 @@ fn shares(redis: &RedisServer) -> Vec<Share> {
     let texts: Vec<String> = redis.ask(&["HVALS", &format!("rv:{{ctl}}:share:{TENANT}")]);
     let share = |text: &String| {
         let words: Vec<&str> = text.split(' ').collect();
-        let (until, granted) = ([words[0]], [words[3]]);
-        let former = words[4..].chunks_exact(2);
+        let (until, granted) = ([words[0]], [words[4]]);
+        let former = words[5..].chunks_exact(2);
         let until = until.into_iter().chain(former.clone().map(|f| f[0]));
         let granted = granted.into_iter().chain(former.map(|f| f[1]));
         Share {

@@ -1,16 +1,21 @@
 //! A cluster: shards on three servers, slots that move, a master that dies.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use reveille::{
-    adapters::redis::{Arrangement, RedisOptions},
+    adapters::redis::{Arrangement, Login, RedisOptions},
     domain::{counter::Counter, id::DeviceKey, queue::Lane},
     ports::{
         Store,
+        documents::Precondition,
         error::StoreError,
         feed::After,
-        queues::Want,
-        records::{Committed, Item, Urgency},
+        queues::{Selector, Want},
+        records::{Committed, Fence, Item, Urgency},
     },
 };
 
@@ -75,14 +80,13 @@ async fn a_cluster_serves_pushes_from_all_its_servers() {
 #[tokio::test]
 async fn the_documented_user_may_do_all_that_a_broker_does() {
     let cluster = RedisCluster::start(3, 0, &[]);
-    let logins = cluster.masters.iter().map(documented_user);
-    let login = logins.last().unwrap();
+    let logins: Vec<Login> = cluster.masters.iter().map(documented_user).collect();
     // Nobody else may do anything.
     for master in &cluster.masters {
         master.ask::<()>(&["ACL", "SETUSER", "default", "resetkeys", "resetchannels"]);
     }
     let options = RedisOptions {
-        login,
+        login: logins[0].clone(),
         ..options_of(&cluster)
     };
     let store = open(options).await;
@@ -305,6 +309,74 @@ async fn a_look_that_is_refused_is_not_repeated_for_each_shard() {
     let sent: Vec<String> = monitors.iter().flat_map(Monitor::sent).collect();
     let looks = sent.iter().filter(|line| line.contains("\"ZRANGE\""));
     assert_eq!(looks.count(), 3, "{sent:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_slot_is_migrated_no_change_is_done_in_part() {
+    // given a shard with every key that a call about it names, and the last entry of a queue, claimed
+    let cluster = RedisCluster::start(3, 0, &[]);
+    let mut options = options_of(&cluster);
+    (options.shards, options.timeout) = (Some(1), Duration::from_millis(400));
+    let store = open(options).await;
+    let (queue, parked) = (
+        direct(Lane::Urgent),
+        "contoso:bulk:c/renew".parse().unwrap(),
+    );
+    let (one, other) = (key("one"), key("other"));
+    let due = create(&one, 1).to(&queue, now()).saying(event(&one, 1));
+    apply(&store, vec![due, create(&other, 1).to(&parked, now())]).await;
+    let selector = Selector {
+        tenant: contoso(),
+        flow: Some(parked.flow.clone()),
+    };
+    store.park(&selector).await.unwrap();
+    let fence = Fence {
+        name: "campaign".to_owned(),
+        epoch: 1,
+    };
+    store.raise_fence(&fence).await.unwrap();
+    let lease = claim(&store, &queue, 1).await.remove(0).lease;
+    let settle = || {
+        let later = now() + Duration::from_secs(600);
+        let settled = replace(&one, 1, 2).under(&lease).moving(counter(), 1);
+        vec![settled.to(&direct(Lane::Repush), later)]
+    };
+    let put = || store.put("a", "{}".into(), Precondition::Absent, None);
+
+    // when its slot begins to move, and nothing has moved yet
+    let moving = Moving::begin(&cluster, "rv:{s00*}:dev:contoso");
+    let before = contents(moving.from);
+    let settled = store.commit(settle(), Urgency::Settle, None).await;
+    let unparked = store.unpark(&selector).await;
+
+    // then changes are refused, and nothing is changed
+    assert!(
+        settled.is_err() && unparked.is_err(),
+        "{settled:?}, {unparked:?}"
+    );
+    assert!(put().await.is_err());
+    assert_eq!(contents(moving.from), before);
+
+    // and with all of it moved they are done
+    moving.migrate(&moving.names());
+    moving.end();
+    let settled = store.commit(settle(), Urgency::Settle, None).await;
+    assert_eq!(settled, Ok(vec![Committed::Done]));
+    store.unpark(&selector).await.unwrap();
+    put().await.unwrap();
+    assert_eq!(claim(&store, &parked, 10).await.len(), 1);
+    assert_eq!(count(&store, &counter()).await, 1);
+}
+
+/// All that a server keeps, but for what it notes by the way.
+fn contents(server: &RedisServer) -> BTreeMap<String, String> {
+    let names: Vec<String> = server.ask(&["KEYS", "*"]);
+    let kept = names.into_iter().filter(|name| !name.ends_with(":meta"));
+    let dumped = kept.map(|name| {
+        let bytes: Vec<u8> = server.ask(&["DUMP", &name]);
+        (name, format!("{bytes:?}"))
+    });
+    dumped.collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -264,31 +264,32 @@ fn read_part<'a>(
     Ok(found)
 }
 
-/// Reads the values of what was taken where the script has not told them. One that has changed since the claim is changed once more
-/// when it is settled: its lease tells. Tells besides why something cannot be given.
+/// Gives what was taken with its values. Tells besides why something cannot be given.
 async fn with_values(core: &Arc<Core>, taken: Entries<'_>) -> (Vec<Taken>, Option<StoreError>) {
     let Entries {
         shard,
         want,
         queue,
-        entries,
+        mut entries,
         values,
     } = taken;
     let values = match values {
         Some(values) => values,
-        None => {
-            let ids = entries.iter().map(|(key, ..)| key.device.as_str());
-            let part = ((shard, &queue.tenant), ids.enumerate().collect());
-            match read_hash(core, &part).await {
-                Ok(values) => values,
-                Err(error) => {
-                    core.client
-                        .home()
-                        .spawn(give_back(core.clone(), shard, entries));
-                    return (Vec::new(), Some(error));
-                }
+        None => match read_held(core, shard, queue, &entries).await {
+            Ok((values, held)) => {
+                let (kept, changed) = divided(entries, &held);
+                entries = kept;
+                core.hand_back_soon(shard, changed);
+                let values = values.into_iter().zip(held);
+                values
+                    .filter_map(|(value, held)| held.then_some(value))
+                    .collect()
             }
-        }
+            Err(error) => {
+                core.hand_back_soon(shard, entries);
+                return (Vec::new(), Some(error));
+            }
+        },
     };
     let (mut claimed, mut strays, mut unreadable) = (Vec::new(), Vec::new(), None);
     for ((key, lease, due), value) in entries.into_iter().zip(values) {
@@ -305,11 +306,48 @@ async fn with_values(core: &Arc<Core>, taken: Entries<'_>) -> (Vec<Taken>, Optio
     (claimed, unreadable)
 }
 
-/// Makes due again what could not be read. What fails comes again when its lease ends.
-async fn give_back(core: Arc<Core>, shard: usize, entries: Vec<Entry>) {
-    let entries = entries.into_iter();
-    let claims = entries.map(|(key, lease, due)| (key, lease, time_of(due)));
-    let _given_back = hand_back(&core, shard, claims.collect()).await;
+/// Reads the values of what was taken where the script has not told them, and then whether each is still under the lease that it was
+/// taken under: only then is its value the one that was claimed.
+async fn read_held(
+    core: &Core,
+    shard: usize,
+    queue: &Queue,
+    entries: &[Entry],
+) -> Result<(Vec<Option<Vec<u8>>>, Vec<bool>), StoreError> {
+    let ids = || entries.iter().map(|(key, ..)| key.device.as_str());
+    let part = ((shard, &queue.tenant), ids().enumerate().collect());
+    let values = read_hash(core, &part).await?;
+    let mut command = redis::cmd("ZMSCORE");
+    command
+        .arg(core.keys().queue(shard, queue))
+        .arg(ids().collect::<Vec<_>>());
+    let answer = core.client.run(shard, command).await?;
+    let scores: Vec<Option<String>> = redis::from_redis_value(answer).map_err(|_| strange())?;
+    let scores = scores.into_iter().zip(entries);
+    let held = scores.map(|(score, (_, lease, _))| score == Some(lease.token.to_string()));
+    Ok((values, held.collect()))
+}
+
+/// Those that are held, and the others.
+fn divided(entries: Vec<Entry>, held: &[bool]) -> (Vec<Entry>, Vec<Entry>) {
+    let mut held = held.iter();
+    let is_held = |_: &Entry| held.next().copied().unwrap_or_default();
+    entries.into_iter().partition(is_held)
+}
+
+impl Core {
+    /// Makes due again what was taken and cannot be given. What fails comes again when its lease ends.
+    fn hand_back_soon(self: &Arc<Self>, shard: usize, entries: Vec<Entry>) {
+        if entries.is_empty() {
+            return;
+        }
+        let core = self.clone();
+        self.client.home().spawn(async move {
+            let entries = entries.into_iter();
+            let claims = entries.map(|(key, lease, due)| (key, lease, time_of(due)));
+            let _given_back = hand_back(&core, shard, claims.collect()).await;
+        });
+    }
 }
 
 /// Takes entries that have no record out of their queue. What fails comes again when its lease ends.

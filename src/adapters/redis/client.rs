@@ -23,7 +23,7 @@ use super::{
     link::Link,
     options::{Address, RedisOptions},
     replicas::Replicas,
-    script::ScriptCall,
+    script::Errand,
     topology::Dialer,
 };
 use crate::ports::error::StoreError;
@@ -52,35 +52,6 @@ impl Node {
     /// Waits until it is connected, however long that takes.
     pub(super) async fn up(&self) {
         self.work.up().await;
-    }
-}
-
-/// What is to be done at a place.
-pub(super) enum Errand {
-    /// A plain command.
-    Command(Cmd),
-    /// A script.
-    Script(ScriptCall),
-}
-
-impl Errand {
-    fn command(&self, whole: bool) -> Cmd {
-        match self {
-            Self::Command(command) => command.clone(),
-            Self::Script(call) => call.command(whole),
-        }
-    }
-}
-
-impl From<Cmd> for Errand {
-    fn from(command: Cmd) -> Self {
-        Self::Command(command)
-    }
-}
-
-impl From<ScriptCall> for Errand {
-    fn from(call: ScriptCall) -> Self {
-        Self::Script(call)
     }
 }
 
@@ -194,15 +165,18 @@ impl Client {
 
     /// Sets of shards that are on one server for sure: all of them, or in a cluster each by itself.
     pub(super) fn gates(&self) -> usize {
-        if self.dialer.is_cluster() {
-            self.keys.shards()
-        } else {
-            1
+        match self.is_cluster() {
+            true => self.keys.shards(),
+            false => 1,
         }
     }
 
+    pub(super) fn is_cluster(&self) -> bool {
+        self.dialer.is_cluster()
+    }
+
     pub(super) fn gate_of(&self, shard: usize) -> usize {
-        if self.dialer.is_cluster() { shard } else { 0 }
+        if self.is_cluster() { shard } else { 0 }
     }
 
     /// A number that two places have in common if they are on one server now.
@@ -223,7 +197,7 @@ impl Client {
         place: usize,
         errand: impl Into<Errand>,
     ) -> Result<Value, StoreError> {
-        let errand = errand.into();
+        let errand = self.guarded(place, errand);
         self.carry(place, &errand, Purpose::Work).await
     }
 
@@ -253,8 +227,24 @@ impl Client {
         errand: impl Into<Errand>,
         changed: fn(&Value) -> bool,
     ) -> Result<Value, StoreError> {
-        let errand = errand.into();
+        let errand = self.guarded(place, errand);
         self.carry(place, &errand, Purpose::Commit(changed)).await
+    }
+
+    /// The errand; in a cluster a script that writes declares one more key, which never exists.
+    ///
+    /// A server lets a script in if it has all its keys, and then looks at each of its commands: while the slot is migrated, the
+    /// first one on a key that the script has emptied before is an error, and what was done until then stays. With a key that is
+    /// missing from the beginning the whole call is refused with `TRYAGAIN` instead, on either side, until the slot has moved.
+    fn guarded(&self, place: usize, errand: impl Into<Errand>) -> Errand {
+        let mut errand = errand.into();
+        if let Errand::Script(call) = &mut errand
+            && self.is_cluster()
+            && call.writes()
+        {
+            call.keys.push(self.keys.own(place, "never"));
+        }
+        errand
     }
 
     async fn carry(
@@ -290,10 +280,15 @@ impl Client {
                     redirects += 1;
                     route = to(self.node_at(&address)?, true);
                 }
-                Verdict::Scattered(_) if matches!(purpose, Purpose::Look) => {
+                Verdict::Scattered | Verdict::Migrating if matches!(purpose, Purpose::Look) => {
                     return Ok(Value::Nil);
                 }
-                Verdict::Scattered(why) | Verdict::Again(why) => {
+                Verdict::Scattered => return Err(unavailable("a key is on another redis server")),
+                Verdict::Migrating | Verdict::Again => {
+                    let why = match verdict {
+                        Verdict::Migrating => "a slot is being migrated",
+                        _ => "redis is busy with a script",
+                    };
                     if Instant::now() + pause > deadline {
                         return Err(unavailable(why));
                     }
@@ -345,8 +340,9 @@ impl Client {
             Verdict::SendText
             | Verdict::Moved(_)
             | Verdict::Ask(_)
-            | Verdict::Scattered(_)
-            | Verdict::Again(_)
+            | Verdict::Scattered
+            | Verdict::Migrating
+            | Verdict::Again
             | Verdict::Final(_) => {}
         }
         Ok(Err(verdict))

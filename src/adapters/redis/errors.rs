@@ -24,10 +24,12 @@ pub(super) enum Verdict {
     Moved(Address),
     /// The key may be there: ask once.
     Ask(Address),
-    /// The server does not hold all of the keys for the moment: repeat soon, or ask for fewer.
-    Scattered(&'static str),
-    /// A passing state of a server that works (a long script): repeat soon.
-    Again(&'static str),
+    /// A script looked at a key that its server does not hold.
+    Scattered,
+    /// The server does not hold all of the keys while their slot is migrated: repeat soon, or ask for fewer.
+    Migrating,
+    /// The server works on a long script: repeat soon.
+    Again,
     /// The server is not the right one any more, or not yet: look for another, fail now.
     Elsewhere(&'static str),
     /// The connection is of no use any more; the command may have been carried out.
@@ -66,7 +68,7 @@ fn judge_known(kind: ServerErrorKind, error: &RedisError) -> Verdict {
         ServerErrorKind::NoScript => Verdict::SendText,
         ServerErrorKind::Moved => redirect(error).map_or_else(lost, Verdict::Moved),
         ServerErrorKind::Ask => redirect(error).map_or_else(lost, Verdict::Ask),
-        ServerErrorKind::TryAgain => Verdict::Scattered("a slot is being migrated"),
+        ServerErrorKind::TryAgain => Verdict::Migrating,
         ServerErrorKind::ClusterDown => Verdict::Elsewhere("the redis cluster is down"),
         ServerErrorKind::MasterDown => Verdict::Elsewhere("the redis master is down"),
         ServerErrorKind::ReadOnly => Verdict::Elsewhere("the redis server is a replica"),
@@ -74,7 +76,7 @@ fn judge_known(kind: ServerErrorKind, error: &RedisError) -> Verdict {
         ServerErrorKind::NoPerm => {
             Verdict::Final(unavailable("redis: the user lacks a permission (NOPERM)"))
         }
-        _ if error.detail().is_some_and(is_elsewhere) => Verdict::Scattered("a key is elsewhere"),
+        _ if error.detail().is_some_and(is_elsewhere) => Verdict::Scattered,
         _ => Verdict::Final(script_error(error)),
     }
 }
@@ -86,14 +88,13 @@ fn is_elsewhere(detail: &str) -> bool {
 
 fn judge_other(error: &RedisError) -> Verdict {
     match error.code().unwrap_or_default() {
-        "BUSY" => Verdict::Again("redis is busy with a script"),
+        "BUSY" | "UNKILLABLE" => Verdict::Again,
         "OOM" => Verdict::Final(StoreError::Full {
             detail: "redis has reached maxmemory".to_owned(),
         }),
         "MISCONF" => Verdict::Final(unavailable("redis cannot write to its disk (MISCONF)")),
         "NOREPLICAS" => Verdict::Final(unavailable("redis has too few replicas (NOREPLICAS)")),
         "NOAUTH" | "WRONGPASS" => Verdict::Final(unavailable("redis refuses the login")),
-        "UNKILLABLE" => Verdict::Again("redis is busy with a script"),
         "WRONGTYPE" => Verdict::Final(damaged("a key has another type than expected")),
         other => Verdict::Final(unavailable(format!("redis answered {other}"))),
     }

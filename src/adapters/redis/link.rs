@@ -149,15 +149,20 @@ impl Link {
     }
 }
 
-fn dial_error(error: &redis::RedisError) -> &'static str {
+/// Why a server cannot be connected, in words that tell an operator what to look at.
+pub(super) fn dial_error(error: &redis::RedisError) -> &'static str {
+    // Neither the standard library nor the client tells some of them apart otherwise.
+    let text = error.to_string();
+    let told = |what| text.contains(what);
     match error.kind() {
         redis::ErrorKind::AuthenticationFailed => "redis refuses the login",
         _ if matches!(error.code(), Some("WRONGPASS" | "NOAUTH")) => "redis refuses the login",
         _ if error.is_connection_refusal() => "nothing listens at the address of redis",
-        // Neither the standard library nor the client tells this apart otherwise.
-        redis::ErrorKind::Io if error.to_string().starts_with("failed to lookup") => {
-            "the host of redis is unknown"
+        redis::ErrorKind::Io if told("failed to lookup") => "the host of redis is unknown",
+        redis::ErrorKind::Io if told("invalid peer certificate") => {
+            "the certificate of redis is not trusted (store.ca_file), not for this host, or out of date"
         }
+        redis::ErrorKind::Io if told("corrupt message") => "redis speaks no TLS at its address",
         _ if error.is_connection_dropped() => {
             "redis ends connections at once: is it in protected mode, or does it expect TLS?"
         }

@@ -45,7 +45,7 @@ mod writes;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -152,6 +152,8 @@ struct Core {
     writes: writes::Writes,
     waiters: streams::Waiters,
     leases: leases::Taken,
+    /// The number of the next call that renews shares; begins where that of no process before can be.
+    share_calls: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -186,6 +188,7 @@ impl RedisStore {
             writes: writes::Writes::default(),
             waiters: streams::Waiters::default(),
             leases: leases::Taken::default(),
+            share_calls: AtomicU64::new(begins_at(options.clock.now())),
             closed: AtomicBool::new(false),
             options,
         });
@@ -314,6 +317,11 @@ async fn check_before_making(options: &RedisOptions, shards: usize) -> Result<()
         return Err(ConnectError::Missing { health });
     }
     Ok(())
+}
+
+/// The first number of a process that begins now, in µs.
+fn begins_at(now: Timestamp) -> u64 {
+    u64::try_from(now.as_microsecond()).unwrap_or_default()
 }
 
 /// A time of the store; one that cannot be is the end of time.

@@ -1,4 +1,4 @@
-//! The Lua scripts, and how one is sent: by its hash, or whole where a server does not know it.
+//! What is sent to a server: commands, and the Lua scripts, which go by their hash, or whole where a server does not know them.
 
 use std::sync::LazyLock;
 
@@ -40,6 +40,12 @@ impl ScriptCall {
         self.arg(number.into().to_string())
     }
 
+    /// Whether it may change something.
+    pub(super) fn writes(&self) -> bool {
+        let flags = self.script.text.lines().next().unwrap_or_default();
+        !flags.contains("no-writes")
+    }
+
     /// The command; with `whole` it carries the text, which also loads it.
     pub(super) fn command(&self, whole: bool) -> Cmd {
         let mut command = match whole {
@@ -55,6 +61,35 @@ impl ScriptCall {
             .arg(&self.keys)
             .arg(&self.arguments);
         command
+    }
+}
+
+/// What is to be done at a place.
+pub(super) enum Errand {
+    /// A plain command.
+    Command(Cmd),
+    /// A script.
+    Script(ScriptCall),
+}
+
+impl Errand {
+    pub(super) fn command(&self, whole: bool) -> Cmd {
+        match self {
+            Self::Command(command) => command.clone(),
+            Self::Script(call) => call.command(whole),
+        }
+    }
+}
+
+impl From<Cmd> for Errand {
+    fn from(command: Cmd) -> Self {
+        Self::Command(command)
+    }
+}
+
+impl From<ScriptCall> for Errand {
+    fn from(call: ScriptCall) -> Self {
+        Self::Script(call)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Shares of an app's pace: a hash of brokers for each app, all in one slot, so that one call renews all apps of a broker.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 
@@ -33,6 +33,7 @@ impl Shares for RedisStore {
         let mut call = ScriptCall::new(&SHARE)
             .key(core.keys().own(control, "store"))
             .arg(broker)
+            .arg(core.share_calls.fetch_add(1, Ordering::Relaxed).to_string())
             .arg(term.as_micros().to_string());
         for request in requests {
             call = call

@@ -103,9 +103,9 @@ impl Tally for RedisStore {
 impl Core {
     /// Where what is done in a shard is counted.
     pub(super) fn counters_for(&self, shard: usize, tenant: &TenantId) -> String {
-        let place = match self.client.gates() {
-            1 => self.keys().shard_of_name(tenant.as_str()),
-            _ => shard,
+        let place = match self.client.is_cluster() {
+            true => shard,
+            false => self.keys().shard_of_name(tenant.as_str()),
         };
         self.keys().counters(place, tenant)
     }

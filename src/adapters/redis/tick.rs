@@ -113,7 +113,7 @@ async fn sweep(core: &Arc<Core>, shard: usize) -> Result<(), StoreError> {
         .key(core.keys().own(shard, "lower"))
         .key(core.keys().own(shard, "meta"))
         .arg(QUEUES_MAX.to_string());
-    let with_epoch = core.client.gates() == 1;
+    let with_epoch = !core.client.is_cluster();
     if with_epoch {
         call = call.key(core.keys().own(core.keys().control(), "store"));
     }

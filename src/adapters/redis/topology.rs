@@ -9,7 +9,10 @@ use redis::{
 };
 use secrecy::ExposeSecret;
 
-use super::options::{Address, Arrangement, Login, RedisOptions, Tls};
+use super::{
+    link::dial_error,
+    options::{Address, Arrangement, Login, RedisOptions, Tls},
+};
 
 /// Silence after which the system asks whether the peer is still there.
 const KEEPALIVE: Duration = Duration::from_secs(5);
@@ -163,14 +166,16 @@ impl Dialer {
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout));
         let asking = async {
-            let mut connection = client
-                .get_multiplexed_async_connection_with_config(&config)
-                .await?;
-            question.query_async::<Value>(&mut connection).await
+            let connected = client.get_multiplexed_async_connection_with_config(&config);
+            let mut connection = connected
+                .await
+                .map_err(|error| dial_error(&error).to_owned())?;
+            let answer = question.query_async::<Value>(&mut connection).await;
+            answer.map_err(|error| error.category().to_owned())
         };
         match tokio::time::timeout(self.timeout, asking).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Lost(error.category().to_owned())),
+            Ok(Err(why)) => Err(Lost(why)),
             Err(_) => Err(Lost("no answer in time".to_owned())),
         }
     }

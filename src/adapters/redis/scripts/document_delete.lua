@@ -4,5 +4,5 @@ local had = redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 local ends = redis.call('ZREM', KEYS[3], ARGV[1])
 if had == 0 or ends == 1 then return 0 end
-redis.call('SPUBLISH', ARGV[2], '0\ndocuments')
+redis.pcall('SPUBLISH', ARGV[2], '0\ndocuments')
 return 1

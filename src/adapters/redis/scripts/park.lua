@@ -43,7 +43,7 @@ local function move(ready, asleep, parks, channel)
 end
 
 local answers = {}
-for i = 1, #KEYS, 3 do
-  answers[#answers + 1] = move(KEYS[i], KEYS[i + 1], KEYS[i + 2], ARGV[4 + #answers])
+for i = 1, #ARGV - 3 do
+  answers[i] = move(KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i], ARGV[3 + i])
 end
 return answers

@@ -1,5 +1,5 @@
 -- Keeps `ready` and `asleep` true after a queue has changed: every queue that holds something is in exactly one of the two, under
--- the score of its first entry. The first keys of a shard are ready, asleep, parks; they follow KEYS[base].
+-- the score of its first entry, or half a µs less where that was changed under its lease. The first keys of a shard are ready, asleep, parks; they follow KEYS[base].
 local base = 0
 
 local function micros()
