@@ -14,12 +14,16 @@ mod failover;
 mod leases;
 mod news;
 mod one_server;
+mod partition;
 mod rig;
+mod shares;
 mod streams;
 
 #[path = "../support/broker.rs"]
 #[allow(dead_code, reason = "each suite uses a part of it")]
 mod broker;
+#[path = "../support/cable.rs"]
+mod cable;
 #[path = "../support/redis_cluster.rs"]
 #[allow(dead_code, reason = "each suite uses a part of it")]
 mod redis_cluster;

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     broker::{until, within},
     leases::micros,
     redis_server::RedisServer,
     rig::{Chaos, IN_FLIGHT, Plan, TENANT, id},
+    shares::{are_shared, is_one_brokers, shares},
 };
 
 /// So long nothing arrives at WNS any more.
@@ -76,17 +77,6 @@ async fn a_pause_at_one_broker_stops_the_other_and_either_may_resume() {
     assert_eq!(chaos.assert_all_woken(), [""; 0]);
 }
 
-/// Makes a call at one broker that must be taken.
-async fn post(chaos: &Chaos, broker: usize, path: &str, body: Value) -> Value {
-    let broker = &chaos.brokers[broker];
-    let key = rand::random::<u64>().to_string();
-    let request = || {
-        let request = broker.http.post(broker.url(path)).json(&body);
-        request.header("idempotency-key", &key)
-    };
-    broker.call(path, request).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_that_is_paused_or_cancelled_at_one_broker_stops_at_the_other_within_a_second() {
     // given two brokers that send for one campaign
@@ -96,20 +86,19 @@ async fn a_campaign_that_is_paused_or_cancelled_at_one_broker_stops_at_the_other
     let chaos = two(&redis, DEVICES, PACE).await;
     let all = json!({ "name": "all", "targets": "all", "goal": "accepted" });
     let path = format!("/v1/tenants/{TENANT}/campaigns");
-    let made = post(&chaos, 0, &path, all).await;
+    let made = chaos.post(0, &path, all).await;
     let path = format!("{path}/{}", made["id"].as_str().unwrap());
-    post(&chaos, 0, &format!("{path}/start"), json!({})).await;
+    chaos.post(0, &format!("{path}/start"), json!({})).await;
     until("both brokers send", async || {
-        let shares = shares(&redis);
-        chaos.sandbox.ledger().requests > 500
-            && shares.len() == 2
-            && shares.iter().all(|share| share.granted > 50.0)
+        chaos.sandbox.ledger().requests > 500 && are_shared(&redis, 2)
     })
     .await;
 
     // when one of them is told to pause it
     let woken = async |order: &str, broker: usize| {
-        post(&chaos, broker, &format!("{path}/{order}"), json!({})).await;
+        chaos
+            .post(broker, &format!("{path}/{order}"), json!({}))
+            .await;
         until_quiet(&chaos).await
     };
     let (paused, sent) = woken("pause", 1).await;
@@ -118,7 +107,7 @@ async fn a_campaign_that_is_paused_or_cancelled_at_one_broker_stops_at_the_other
     println!("campaign paused after {paused:?} and {sent} more");
     assert!(sent <= seconds_worth(PACE), "{sent} after the pause");
     let before = chaos.sandbox.ledger().requests;
-    post(&chaos, 0, &format!("{path}/resume"), json!({})).await;
+    chaos.post(0, &format!("{path}/resume"), json!({})).await;
     until("it goes on", async || {
         chaos.sandbox.ledger().requests > before + 500
     })
@@ -224,26 +213,22 @@ async fn the_share_of_a_broker_that_died_is_free_after_a_second() {
     let redis = RedisServer::start(&[]);
     let mut chaos = two(&redis, 20_000, PACE).await;
     chaos.push_all().await;
-    until("both have a share", async || {
-        let shares = shares(&redis);
-        shares.len() == 2 && shares.iter().all(|share| share.granted > 50.0)
-    })
-    .await;
+    until("both have a share", async || are_shared(&redis, 2)).await;
 
     // when one dies
     chaos.brokers[0].kill();
     let (died, shares_then) = (micros(&redis), shares(&redis));
 
     // then no share lasts longer than a second, and the whole pace goes to the one that is left
-    for share in &shares_then {
+    for share in shares_then.values() {
         let left = share.until - died;
         assert!(left <= 1_000_000, "a share lasts {left} µs");
     }
     let mut sums = Vec::new();
     until("the whole pace goes to the one that is left", async || {
-        let now = shares(&redis);
-        sums.push(now.iter().map(|share| share.granted).sum::<f64>());
-        now.len() == 1 && now[0].granted > f64::from(PACE) - 1.0
+        let granted = shares(&redis).into_values().map(|share| share.granted);
+        sums.push(granted.sum::<f64>());
+        is_one_brokers(&redis, PACE)
     })
     .await;
     println!(
@@ -252,30 +237,4 @@ async fn the_share_of_a_broker_that_died_is_free_after_a_second() {
     );
     let most = sums.into_iter().fold(0.0, f64::max);
     assert!(most <= f64::from(PACE) + 0.001, "{most} were granted");
-}
-
-struct Share {
-    /// When the last of its grants ends.
-    until: i64,
-    /// The greatest of its grants.
-    granted: f64,
-}
-
-/// The shares that are written down, live or not, with the former grants that still count.
-fn shares(redis: &RedisServer) -> Vec<Share> {
-    let texts: Vec<String> = redis.ask(&["HVALS", &format!("rv:{{ctl}}:share:{TENANT}")]);
-    let share = |text: &String| {
-        let words: Vec<&str> = text.split(' ').collect();
-        let (until, granted) = ([words[0]], [words[4]]);
-        let former = words[5..].chunks_exact(2);
-        let until = until.into_iter().chain(former.clone().map(|f| f[0]));
-        let granted = granted.into_iter().chain(former.map(|f| f[1]));
-        Share {
-            until: until.map(|word| word.parse().unwrap()).max().unwrap(),
-            granted: granted
-                .map(|word| word.parse().unwrap())
-                .fold(0.0, f64::max),
-        }
-    };
-    texts.iter().map(share).collect()
 }

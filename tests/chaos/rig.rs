@@ -42,7 +42,7 @@ pub(crate) struct Plan<'a> {
 pub(crate) struct Chaos {
     pub(crate) sandbox: Sandbox,
     pub(crate) brokers: Vec<Broker>,
-    devices: u32,
+    pub(crate) devices: u32,
     pace: u32,
     in_flight: u32,
     store: String,
@@ -258,6 +258,17 @@ ceiling_per_second = {pace}
         let url = self.brokers[broker].url(&format!("/v1/apps/{TENANT}/{what}"));
         let answer = self.brokers[broker].http.post(url).send().await.unwrap();
         assert!(answer.status().is_success(), "{what}: {}", answer.status());
+    }
+
+    /// Makes a call at one broker that must be taken.
+    pub(crate) async fn post(&self, broker: usize, path: &str, body: Value) -> Value {
+        let broker = &self.brokers[broker];
+        let key = rand::random::<u64>().to_string();
+        let request = || {
+            let request = broker.http.post(broker.url(path)).json(&body);
+            request.header("idempotency-key", &key)
+        };
+        broker.call(path, request).await
     }
 
     /// Waits until so many devices were woken.
