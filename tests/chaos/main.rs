@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "nobody else uses a test")]
 
+mod campaign;
 mod cost;
 mod failover;
 mod leases;
