@@ -16,11 +16,11 @@ const UNAVAILABLE: i32 = 4;
 const ASKED: usize = 50;
 
 /// Where a fleet is.
-struct Place {
+pub(crate) struct Place {
     /// As `reveille store copy` takes it.
-    name: String,
+    pub(crate) name: String,
     /// As `[store]` has it.
-    store: String,
+    pub(crate) store: String,
 }
 
 fn in_redis(server: &RedisServer) -> Place {
@@ -30,7 +30,7 @@ fn in_redis(server: &RedisServer) -> Place {
     }
 }
 
-fn in_folder(rig: &Rig, name: &str) -> Place {
+pub(crate) fn in_folder(rig: &Rig, name: &str) -> Place {
     let path = rig.dir.path().join(name);
     Place {
         name: path.to_str().unwrap().to_owned(),
@@ -55,7 +55,7 @@ async fn copy(from: &str, to: &str, more: &[&str]) -> (Option<i32>, String, Stri
 }
 
 /// Copies what no broker works with any more, once more where a store was too slow; gives the sums.
-async fn copied(from: &Place, to: &Place, more: &[&str]) -> Value {
+pub(crate) async fn copied(from: &Place, to: &Place, more: &[&str]) -> Value {
     let mut sums = Value::Null;
     until("the lease of the broker has ended", async || {
         let (code, out, err) = copy(&from.name, &to.name, &[&["--json"], more].concat()).await;

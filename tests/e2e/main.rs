@@ -6,15 +6,18 @@
 )]
 #![allow(clippy::too_many_lines, reason = "a story reads from top to bottom")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "nobody else uses a test")]
 
 mod campaign;
 mod check;
 mod collector;
 mod console;
 mod copy;
+mod copy_past;
 mod crash;
 mod demo;
 mod fleet;
+mod hook;
 mod hostile;
 mod layout;
 mod live;
@@ -30,6 +33,9 @@ mod traces;
 #[path = "../support/broker.rs"]
 #[allow(dead_code, reason = "each suite uses a part of it")]
 mod broker;
+#[path = "../support/redis_cluster.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
+mod redis_cluster;
 #[path = "../support/redis_server.rs"]
 #[allow(dead_code, reason = "each suite uses a part of it")]
 mod redis_server;
