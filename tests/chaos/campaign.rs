@@ -41,6 +41,7 @@ async fn a_campaign_goes_on_at_another_broker_when_the_one_that_releases_it_dies
         self::holder(&redis, &names).is_some_and(|now| now != holder)
     })
     .await;
+    chaos.until_woken(u64::from(DEVICES)).await;
     until("the campaign is finished", async || {
         chaos.brokers[others[0]].get(&path).await["state"] == "finished"
     })
