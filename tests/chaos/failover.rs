@@ -73,10 +73,15 @@ async fn what_was_acknowledged_under_sentinel_is_woken_although_the_master_dies(
     let console = Console::begin(&chaos, 0);
     console.goes_on().await;
 
-    // when the master dies, and comes back as the replica of its successor
+    // when the master dies, and comes back as the replica of its successor when Sentinel names that one
     watched.master.kill();
-    until_master(&watched.replica).await;
     let successor = watched.replica.port.to_string();
+    until("the sentinel's word", async || {
+        let of_master = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"];
+        let (_host, port): (String, String) = watched.sentinel.ask(&of_master);
+        port == successor
+    })
+    .await;
     let follows = ["--replicaof", "127.0.0.1", &successor];
     watched.master.argue(&follows);
     watched.master.run();
