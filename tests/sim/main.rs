@@ -215,6 +215,7 @@ fn whatever_happens_every_ask_ends_in_exactly_one_state() {
                 "seed {seed}"
             );
             assert_eq!(world.store.leased(), 0, "seed {seed}");
+            assert_eq!(world.store.doubtful(), 0, "seed {seed}");
         });
     }
 }

@@ -63,6 +63,8 @@ struct Inner {
     documents: BTreeMap<String, Document>,
     leases: HashMap<String, (String, Timestamp, u64)>,
     tokens: u64,
+    /// What was settled and not answered, nor asked about since: nobody knows whether replicas would have it.
+    doubtful: HashSet<DeviceKey>,
 }
 
 /// The store.
@@ -125,6 +127,10 @@ impl MemoryStore {
             .values()
             .filter(|w| w.lease.is_some_and(|(_, end)| end > now))
             .count()
+    }
+
+    pub(crate) fn doubtful(&self) -> usize {
+        self.inner().doubtful.len()
     }
 
     pub(crate) fn events(&self, kind: &str) -> Vec<Event> {
@@ -359,7 +365,17 @@ impl Records for MemoryStore {
             }
         }
         // Sometimes the answer is lost although all was applied.
-        if self.chaos.answer_lost() {
+        let lost = self.chaos.answer_lost();
+        for (item, outcome) in items.iter().zip(&outcomes) {
+            match outcome {
+                Committed::Done if !lost => drop(inner.doubtful.remove(&item.key)),
+                Committed::Done if item.lease.is_some() => {
+                    inner.doubtful.insert(item.key.clone());
+                }
+                _ => {}
+            }
+        }
+        if lost {
             let detail = "the answer was lost".to_owned();
             return Err(StoreError::Unavailable {
                 detail,
@@ -367,6 +383,15 @@ impl Records for MemoryStore {
             });
         }
         Ok(outcomes)
+    }
+
+    async fn confirm(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
+        self.call().await?;
+        let mut inner = self.inner();
+        for device in devices {
+            inner.doubtful.remove(device);
+        }
+        Ok(())
     }
 
     async fn raise_fence(&self, _: &Fence) -> Result<(), StoreError> {

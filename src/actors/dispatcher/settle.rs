@@ -21,7 +21,7 @@ use crate::{
         error::StoreError,
         records::{Committed, Stored, Urgency},
     },
-    service::edit::{Decision, Edit, edit},
+    service::edit::{Decision, Edit, Terms, edit},
 };
 
 /// What is to be committed.
@@ -118,17 +118,13 @@ async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<Option<Missed>
     }
     let outcomes = broker.store.commit_each(items, Urgency::Settle).await;
     let missed = Missed::of(&outcomes)?;
+    confirm_repeated(broker, batch, &outcomes).await?;
     let (mut overtaken, mut telling) = (Vec::new(), Telling::default());
     for ((settled, outcome), told) in batch.iter().zip(outcomes).zip(tolds) {
         let Ok(outcome) = outcome else { continue };
         match outcome {
             Committed::Done | Committed::Listed => telling.take(settled, told),
-            // A former commit of it was applied, and its answer lost.
-            Committed::Conflict(Some(ref now)) | Committed::LeaseLost(Some(ref now))
-                if is_own(settled, now) =>
-            {
-                telling.take(settled, told);
-            }
+            ref repeated if is_repeated(settled, repeated) => telling.take(settled, told),
             Committed::Conflict(stored) => overtaken.push((settled, stored, true)),
             Committed::LeaseLost(stored) => overtaken.push((settled, stored, false)),
         }
@@ -140,11 +136,33 @@ async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<Option<Missed>
     Ok(missed)
 }
 
-fn is_own(settled: &Settled, now: &Stored) -> bool {
-    let Job::Attempt(attempt) = &settled.job else {
+/// Whether a former commit of it was applied, and its answer lost.
+fn is_repeated(settled: &Settled, outcome: &Committed) -> bool {
+    let (Job::Attempt(attempt), Committed::Conflict(Some(now)) | Committed::LeaseLost(Some(now))) =
+        (&settled.job, outcome)
+    else {
         return false;
     };
     codec::decode(&now.bytes).is_ok_and(|record| is_settled(&record, attempt))
+}
+
+/// What was found done already counts only when it is as durable as what is done now; that may be what its answer was lost for.
+async fn confirm_repeated(
+    broker: &Broker,
+    batch: &[Settled],
+    outcomes: &[Result<Committed, StoreError>],
+) -> Result<(), StoreError> {
+    let repeated = batch.iter().zip(outcomes).filter(|(settled, outcome)| {
+        let outcome = outcome.as_ref();
+        outcome.is_ok_and(|outcome| is_repeated(settled, outcome))
+    });
+    let repeated: Vec<_> = repeated
+        .map(|(settled, _)| settled.claim.key.clone())
+        .collect();
+    match repeated.is_empty() {
+        true => Ok(()),
+        false => broker.store.confirm(&repeated).await,
+    }
 }
 
 fn item(broker: &Broker, settled: &Settled, now: Timestamp) -> (Item, Told) {
@@ -197,7 +215,11 @@ async fn commit_overtaken(
         let told = Told::of(&effects);
         Decision::Commit(Some(record), effects, told)
     };
-    let told = edit(&*broker.store, edits.collect(), Urgency::Settle, decide).await?;
+    let terms = Terms {
+        acknowledged: true,
+        ..Terms::from(Urgency::Settle)
+    };
+    let told = edit(&*broker.store, edits.collect(), terms, decide).await?;
     let mut telling = Telling::default();
     for ((settled, _, _), told) in overtaken.iter().zip(told) {
         telling.take(settled, told);

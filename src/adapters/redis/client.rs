@@ -325,7 +325,8 @@ impl Client {
                     && changed(&value)
                 {
                     let replicated = node.replicas.wait(&wire, self.min_replicas, self.timeout);
-                    replicated.await?;
+                    // One without its replicas may be the former master.
+                    replicated.await.inspect_err(|_| self.look_again())?;
                 }
                 return Ok(Ok(value));
             }
