@@ -56,21 +56,21 @@ async fn a_busy_server_is_waited_for_but_not_for_ever() {
     });
     tokio::time::sleep(Duration::from_millis(150)).await;
 
-    // while the script runs, a call gives up in time
+    // while the script runs, a call gives up soon
     let begun = Instant::now();
     let busy = store.read(&[key("a")]).await;
     assert!(
         matches!(busy, Err(StoreError::Unavailable { .. })),
         "{busy:?}"
     );
-    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
 
     // one that is under way when it ends succeeds
     let waiting = {
         let store = store.clone();
         tokio::spawn(async move { read_one(&store, &key("a")).await })
     };
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     server.ask::<()>(&["SCRIPT", "KILL"]);
     assert_eq!(waiting.await.unwrap(), Some(stored(1)));
     hog.join().unwrap();

@@ -40,6 +40,41 @@ async fn a_server_that_evicts_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_server_of_another_topology_is_refused_with_the_reason() {
+    let (node, plain) = (
+        RedisServer::start(&["--cluster-enabled", "yes"]),
+        RedisServer::start(&[]),
+    );
+    let slots = ["CLUSTER", "ADDSLOTSRANGE", "0", "16383"];
+    node.ask::<()>(&slots);
+    crate::redis_cluster::wait_until("the slots", || {
+        let info: String = node.ask(&["CLUSTER", "INFO"]);
+        info.contains("cluster_state:ok")
+    });
+    let seeds = || vec![address(plain.port)];
+    let (sentinels, master) = (seeds(), "main".to_owned());
+
+    let of_cluster = refused(single(&node)).await.to_string();
+    let no_cluster = refused(options(Arrangement::Cluster { seeds: seeds() }))
+        .await
+        .to_string();
+    let no_sentinel = refused(options(Arrangement::Sentinel { sentinels, master })).await;
+
+    assert!(
+        of_cluster.contains("set store.topology to cluster"),
+        "{of_cluster}"
+    );
+    assert!(no_cluster.contains("no node of a cluster"), "{no_cluster}");
+    assert!(
+        no_sentinel.to_string().contains("no sentinel"),
+        "{no_sentinel}"
+    );
+    for server in [&node, &plain] {
+        assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0, "the store was made");
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_is_only_looked_for_is_not_made() {
     let server = RedisServer::start(&[]);
     let existing = || RedisOptions {

@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use reveille::{
     domain::{id::AppId, queue::Lane},
-    ports::{Store, records::Committed, shares::ShareRequest},
+    ports::{
+        Store,
+        records::{Committed, Urgency},
+        shares::ShareRequest,
+    },
 };
 
 use crate::{items::*, redis_server::RedisServer, rig::*};
@@ -77,11 +81,14 @@ async fn a_store_that_was_emptied_under_a_broker_is_not_ready() {
     let _renewed = open(single(&server)).await;
 
     eventually("the store is not ready", async || {
-        let _told = store.renew("a", &[], Duration::from_secs(1)).await;
         let health = store.probe().await;
         health.is_ok_and(|health| health.failing.is_some())
     })
     .await;
+    // Nothing is taken for a store that may be of another make.
+    let refused = store.commit(vec![create(&key("a"), 1)], Urgency::Open, None);
+    let refused = refused.await.unwrap_err().to_string();
+    assert!(refused.contains("lost or replaced"), "{refused}");
 }
 
 #[tokio::test]

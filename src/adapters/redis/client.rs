@@ -28,6 +28,8 @@ use super::{
 };
 use crate::ports::error::StoreError;
 
+/// Longest wait for a server that is busy with a script.
+const BUSY_PATIENCE: Duration = Duration::from_millis(300);
 /// Most redirects that one call follows.
 const REDIRECTS_MAX: u32 = 8;
 /// First wait before a repetition; doubles.
@@ -253,7 +255,8 @@ impl Client {
         errand: &Errand,
         purpose: Purpose,
     ) -> Result<Value, StoreError> {
-        let deadline = Instant::now() + self.timeout;
+        let begun = Instant::now();
+        let deadline = begun + self.timeout;
         let (mut route, mut whole, mut pause, mut redirects) = (Route::Home, false, PAUSE_MIN, 0);
         loop {
             let (node, asking) = match &route {
@@ -285,9 +288,13 @@ impl Client {
                 }
                 Verdict::Scattered => return Err(unavailable("a key is on another redis server")),
                 Verdict::Migrating | Verdict::Again => {
-                    let why = match verdict {
-                        Verdict::Migrating => "a slot is being migrated",
-                        _ => "redis is busy with a script",
+                    // A server says that it is busy only when that has lasted for seconds.
+                    let (why, deadline) = match verdict {
+                        Verdict::Migrating => ("a slot is being migrated", deadline),
+                        _ => (
+                            "redis is busy with a script",
+                            begun + BUSY_PATIENCE.min(self.timeout),
+                        ),
                     };
                     if Instant::now() + pause > deadline {
                         return Err(unavailable(why));

@@ -162,7 +162,6 @@ pub(super) fn dial_error(error: &redis::RedisError) -> &'static str {
         redis::ErrorKind::Io if told("invalid peer certificate") => {
             "the certificate of redis is not trusted (store.ca_file), not for this host, or out of date"
         }
-        redis::ErrorKind::Io if told("corrupt message") => "redis speaks no TLS at its address",
         _ if error.is_connection_dropped() => {
             "redis ends connections at once: is it in protected mode, or does it expect TLS?"
         }

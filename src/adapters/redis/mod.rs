@@ -154,6 +154,8 @@ struct Core {
     leases: leases::Taken,
     /// The number of the next call that renews shares; begins where that of no process before can be.
     share_calls: AtomicU64,
+    /// Whether the server holds another store than the one that was opened, or none.
+    replaced: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -171,7 +173,7 @@ impl RedisStore {
         let keys = Keys::new(&options.prefix, shards).with_streams(&options.streams);
         let client = Client::start(&options, keys).await?;
         client.connected(START_PATIENCE).await?;
-        probe::refuse_unfit(&client).await?;
+        probe::refuse_unfit(&client, &options).await?;
         let gates = client.gates();
         let core = Arc::new(Core {
             client,
@@ -189,6 +191,7 @@ impl RedisStore {
             waiters: streams::Waiters::default(),
             leases: leases::Taken::default(),
             share_calls: AtomicU64::new(begins_at(options.clock.now())),
+            replaced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             options,
         });
@@ -218,7 +221,9 @@ impl RedisStore {
         let all = heard.wait_for(|heard| *heard >= servers);
         match tokio::time::timeout(START_PATIENCE, all).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(unavailable("redis does not take subscriptions")),
+            Ok(Err(_)) | Err(_) => Err(unavailable(
+                "redis takes no subscriptions: the user of an access list needs the channels, &rv:*",
+            )),
         }
     }
 }
@@ -245,7 +250,16 @@ impl Core {
         self.client.gate_of(self.keys().shard_of(key))
     }
 
+    /// Refuses calls of a store that has been closed, or is not there any more.
     fn open(&self) -> Result<(), StoreError> {
+        self.not_closed()?;
+        match self.replaced.load(Ordering::Relaxed) {
+            true => Err(unavailable(tick::REPLACED)),
+            false => Ok(()),
+        }
+    }
+
+    fn not_closed(&self) -> Result<(), StoreError> {
         match self.closed.load(Ordering::Relaxed) {
             true => Err(unavailable("the store has been closed")),
             false => Ok(()),
@@ -311,7 +325,7 @@ async fn open_store(options: &RedisOptions) -> Result<(usize, String), ConnectEr
 async fn check_before_making(options: &RedisOptions, shards: usize) -> Result<(), ConnectError> {
     let client = Client::start(options, Keys::new(&options.prefix, shards)).await?;
     client.connected(START_PATIENCE).await?;
-    probe::refuse_unfit(&client).await?;
+    probe::refuse_unfit(&client, options).await?;
     if options.existing_only {
         let health = Box::new(probe::health(&client, options).await?);
         return Err(ConnectError::Missing { health });

@@ -37,7 +37,7 @@ pub(super) struct Warnings(Mutex<BTreeMap<Subject, String>>);
 #[async_trait]
 impl Probe for RedisStore {
     async fn probe(&self) -> Result<StoreHealth, StoreError> {
-        self.core.open()?;
+        self.core.not_closed()?;
         let core = &self.core;
         let mut health = health(&core.client, &core.options).await?;
         let noted = core.warnings.0.lock();
@@ -112,10 +112,14 @@ pub(super) async fn health(
 }
 
 /// Refuses servers that would lose what they acknowledge.
-pub(super) async fn refuse_unfit(client: &Client) -> Result<(), ConnectError> {
+pub(super) async fn refuse_unfit(
+    client: &Client,
+    options: &RedisOptions,
+) -> Result<(), ConnectError> {
     for node in client.holders() {
         let facts = Facts::of(client, &node).await?;
-        if let Some(why) = facts.unfit() {
+        let wrong = || facts.of_another_topology(&options.arrangement);
+        if let Some(why) = facts.unfit().or_else(wrong) {
             return Err(ConnectError::Unfit {
                 place: node.address.to_string(),
                 why,
@@ -175,6 +179,16 @@ impl Facts {
             policy => Some(format!(
                 "maxmemory-policy {policy} throws away data when memory is short: set it to noeviction"
             )),
+        }
+    }
+
+    fn of_another_topology(&self, arrangement: &Arrangement) -> Option<String> {
+        let in_cluster = self.get("cluster_enabled") == "1";
+        match arrangement {
+            Arrangement::Single(_) | Arrangement::Sentinel { .. } if in_cluster => {
+                Some("it is a node of a cluster: set store.topology to cluster".to_owned())
+            }
+            _ => None,
         }
     }
 

@@ -103,6 +103,7 @@ macro_rules! scripts {
     };
 }
 
+// Those that write do not count their keys, since on a cluster they have one more: see `Client::guarded`.
 // `allow-oom` marks what must go on when Redis has reached maxmemory: all that settles, closes or gives back.
 scripts! {
     /// Commits new work.

@@ -5,7 +5,7 @@
 //! shard after the other is swept for overdue queues, and clocks are compared.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -61,6 +61,9 @@ pub(super) async fn ticking(core: Arc<Core>) {
     }
 }
 
+/// What is said of a store that is not there any more.
+pub(super) const REPLACED: &str = "redis no longer holds the store that this broker opened: its data was lost or replaced; restart the broker";
+
 impl Epoch {
     fn is_old(&self) -> bool {
         let read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,10 +85,8 @@ impl Core {
             self.changed.send_modify(|count| *count += 1);
         }
         let replaced = id.as_deref() != Some(self.store_id.as_str());
-        let warning = replaced.then(|| {
-            "redis no longer holds the store that this broker opened: its data was lost or replaced; restart the broker"
-                .to_owned()
-        });
+        self.replaced.store(replaced, Ordering::Relaxed);
+        let warning = replaced.then(|| REPLACED.to_owned());
         self.warn(Subject::Replaced, warning);
     }
 }

@@ -171,7 +171,7 @@ impl Dialer {
                 .await
                 .map_err(|error| dial_error(&error).to_owned())?;
             let answer = question.query_async::<Value>(&mut connection).await;
-            answer.map_err(|error| error.category().to_owned())
+            answer.map_err(|error| refusal(&error))
         };
         match tokio::time::timeout(self.timeout, asking).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -179,6 +179,18 @@ impl Dialer {
             Err(_) => Err(Lost("no answer in time".to_owned())),
         }
     }
+}
+
+/// Why a server does not tell where the others are.
+fn refusal(error: &redis::RedisError) -> String {
+    let told = |what| error.detail().is_some_and(|detail| detail.contains(what));
+    if told("cluster support disabled") {
+        return "it is no node of a cluster: is store.topology right?".to_owned();
+    }
+    if told("unknown command 'SENTINEL'") {
+        return "it is no sentinel: is store.topology right?".to_owned();
+    }
+    error.category().to_owned()
 }
 
 fn certificates(tls: &Tls) -> TlsCertificates {

@@ -3,7 +3,7 @@
 local time = redis.call('TIME')
 local oldest = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[2])
 local answers = {}
-for i = 1, #KEYS, 2 do
+for i = 1, 2 * (#ARGV - 3), 2 do
   local kept = redis.call('LLEN', KEYS[i])
   local most = math.min(kept, tonumber(ARGV[3]))
   local trimmed = math.min(math.max(kept - tonumber(ARGV[1]), 0), most)
