@@ -4,8 +4,8 @@ use reveille::{
     adapters::redis::RedisStore,
     domain::channel::ChannelKind,
     ports::{
-        feed::After,
-        streams::{Message, Most, Reader, Streams},
+        feed::{After, Cursor},
+        streams::{DeadLetter, Message, Most, Outgoing, Reader, Streams},
     },
 };
 use serde_json::Value;
@@ -385,6 +385,60 @@ async fn an_outbox_that_has_missed_events_says_so_and_goes_on() {
         .collect();
     assert_eq!(kinds[0], "feed.gap");
     assert!(kinds[1..].iter().all(|kind| kind != "feed.gap"));
+}
+
+#[tokio::test]
+async fn an_outbox_and_dead_letters_keep_about_as_many_as_they_may_and_the_newest() {
+    // given ten times as many events and dead letters as are kept
+    const KEPT: u32 = 200;
+    let server = RedisServer::start(&[]);
+    let mut options = single(&server);
+    options.streams = vec![contoso()];
+    let (store, tenant) = (RedisStore::connect(options).await.unwrap(), contoso());
+    let event = |n: u32| Outgoing {
+        kind: "push.closed".to_owned(),
+        json: format!("{n}").into(),
+    };
+    let reader = Reader {
+        name: "a",
+        epoch: 1,
+    };
+    let most = Most {
+        messages: 100,
+        body_bytes: 1_024,
+    };
+    let letter = |message: Message| DeadLetter {
+        message,
+        reason: "poison".to_owned(),
+    };
+    let mut place: Option<Cursor> = None;
+    for round in 0..20 {
+        let numbers = || round * 100..(round + 1) * 100;
+        // when they come
+        let to = Cursor(format!("{round}"));
+        let events = numbers().map(event).collect();
+        let published = store.publish(&tenant, (place.as_ref(), &to), events, KEPT);
+        assert!(published.await.unwrap());
+        place = Some(to);
+        for n in numbers() {
+            add(&server, "poison", &n.to_string());
+        }
+        let given = store.receive(&tenant, reader, most).await.unwrap();
+        let dead = given.messages.into_iter().map(letter).collect();
+        store.settle(&tenant, vec![], dead, KEPT).await.unwrap();
+    }
+
+    // then about as many are there as may be, up to the last
+    for (stream, field) in [(OUTBOX, "event"), (DEAD, "body")] {
+        let found = entries(&server, stream);
+        let most = KEPT as usize + 200;
+        assert!(
+            (KEPT as usize..=most).contains(&found.len()),
+            "{}",
+            found.len()
+        );
+        assert_eq!(found.last().unwrap()[field], "1999", "{stream}");
+    }
 }
 
 #[tokio::test]
