@@ -21,10 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Prints the percentiles and the rates.
 pub(crate) async fn measure(options: &Options, dir: &Path) {
+    println!("| from the 202 of an urgent push to its POST | p50 | p99 |\n|---|---|---|");
     if options.redis {
         return idle_on_redis(options, dir).await;
     }
-    println!("| from the 202 of an urgent push to its POST | p50 | p99 |\n|---|---|---|");
     let wns = SlowWns::start(dir, ROUND_TRIP).await;
     let broker = start(options, dir, &wns, "urgent").await;
     prepare(&broker, &wns).await;
@@ -58,7 +58,6 @@ pub(crate) async fn measure(options: &Options, dir: &Path) {
 
 /// One broker, and then one of two: what the other one opens, this one hears of through Redis.
 async fn idle_on_redis(options: &Options, dir: &Path) {
-    println!("| from the 202 of an urgent push to its POST | p50 | p99 |\n|---|---|---|");
     for brokers in [1, 2] {
         let server = RedisServer::start(&DURABLE);
         let wns = SlowWns::start(dir, ROUND_TRIP).await;

@@ -30,9 +30,10 @@ pub struct Share {
 /// Divides the pace among brokers.
 #[async_trait]
 pub trait Shares: Send + Sync {
-    /// Renews the shares of all apps of `broker` in one call, valid for `term` by the store's clock. With what
-    /// is granted the sum of live shares of an app does not exceed the lowest pace asked for, even if the answer is lost that made a
-    /// broker's share smaller: the former one counts until its term is over. So after the pace was lowered it holds within a term. Apps are answered in the order asked.
+    /// Renews the shares of all apps of `broker` in one call, valid for `term` by the store's clock. With what is granted the sum of
+    /// live shares of an app does not exceed the lowest pace asked for, even if the answer is lost that made a broker's share smaller:
+    /// the former one counts until its term is over. So after the pace was lowered it holds within a term. Apps are answered in the
+    /// order asked.
     ///
     /// # Errors
     /// [`StoreError`]; the caller's former shares run out.

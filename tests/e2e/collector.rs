@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     sync::{Arc, Mutex},
 };
 
@@ -12,15 +11,15 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{KeyValue, any_value::Value},
     trace::v1::span::SpanKind,
 };
 use prost::Message;
-use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::endpoint::Endpoint;
 
 /// A span as it was told, its ids in hexadecimal digits.
 #[derive(Clone, Debug)]
@@ -42,33 +41,18 @@ type Requests = Arc<Mutex<Vec<(Bytes, Option<String>)>>>;
 pub(crate) struct Collector {
     pub(crate) url: String,
     requests: Requests,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _endpoint: Endpoint,
 }
 
 impl Collector {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
         let requests = Requests::default();
-        let kept = Arc::clone(&requests);
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let kept = Arc::clone(&kept);
-                let service = service_fn(move |request| take(request, Arc::clone(&kept)));
-                let io = TokioIo::new(stream);
-                tokio::spawn(http1::Builder::new().serve_connection(io, service));
-            }
-        });
+        let kept = requests.clone();
+        let endpoint = Endpoint::start(move |request| take(request, kept.clone())).await;
         Self {
-            url,
+            url: format!("http://{}/v1/traces", endpoint.address),
             requests,
-            task,
+            _endpoint: endpoint,
         }
     }
 
@@ -109,10 +93,7 @@ impl Collector {
     }
 }
 
-async fn take(
-    request: Request<Incoming>,
-    kept: Requests,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn take(request: Request<Incoming>, kept: Requests) -> Response<Full<Bytes>> {
     let right = request.uri().path() == "/v1/traces"
         && request
             .headers()
@@ -127,7 +108,7 @@ async fn take(
     } else {
         *response.status_mut() = StatusCode::BAD_REQUEST;
     }
-    Ok(response)
+    response
 }
 
 fn digits(bytes: &[u8]) -> String {

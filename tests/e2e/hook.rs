@@ -1,20 +1,17 @@
 //! An endpoint of webhooks as far as a test needs one: takes what comes, or refuses it until it is opened.
 
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use reveille::domain::webhook::{Secret, sign};
-use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::endpoint::Endpoint;
 
 /// A request as it came.
 #[derive(Clone)]
@@ -43,31 +40,20 @@ struct State {
 pub(crate) struct Hook {
     pub(crate) url: String,
     state: Arc<State>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Hook {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _endpoint: Endpoint,
 }
 
 impl Hook {
     /// An endpoint that refuses everything.
     pub(crate) async fn closed() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let state = Arc::new(State::default());
         let kept = state.clone();
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let kept = kept.clone();
-                let service = service_fn(move |request| take(request, kept.clone()));
-                let io = TokioIo::new(stream);
-                tokio::spawn(http1::Builder::new().serve_connection(io, service));
-            }
-        });
-        Self { url, state, task }
+        let endpoint = Endpoint::start(move |request| take(request, kept.clone())).await;
+        Self {
+            url: format!("http://{}/hook", endpoint.address),
+            state,
+            _endpoint: endpoint,
+        }
     }
 
     /// Takes everything from now on.
@@ -81,10 +67,7 @@ impl Hook {
     }
 }
 
-async fn take(
-    request: Request<Incoming>,
-    state: Arc<State>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn take(request: Request<Incoming>, state: Arc<State>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let word = |name: &str| head.headers[name].to_str().unwrap().to_owned();
@@ -99,5 +82,5 @@ async fn take(
         true => state.taken.lock().unwrap().push(delivery),
         false => *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
     }
-    Ok(answer)
+    answer
 }

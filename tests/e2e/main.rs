@@ -33,6 +33,8 @@ mod traces;
 #[path = "../support/broker.rs"]
 #[allow(dead_code, reason = "each suite uses a part of it")]
 mod broker;
+#[path = "../support/endpoint.rs"]
+mod endpoint;
 #[path = "../support/redis_cluster.rs"]
 #[allow(dead_code, reason = "each suite uses a part of it")]
 mod redis_cluster;

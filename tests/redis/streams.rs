@@ -1,5 +1,7 @@
 //! The inbox and the outbox: consoles add commands with plain `XADD`, brokers come and go, and nothing is lost or reordered.
 
+use std::sync::Arc;
+
 use reveille::{
     adapters::redis::RedisStore,
     domain::channel::ChannelKind,
@@ -11,6 +13,13 @@ use reveille::{
 use serde_json::Value;
 
 use crate::{inbox::*, items::*, redis_cluster::RedisCluster, redis_server::RedisServer, rig::*};
+
+/// A store that has the streams of a tenant.
+async fn streaming(server: &RedisServer) -> Arc<RedisStore> {
+    let mut options = single(server);
+    options.streams = vec![contoso()];
+    RedisStore::connect(options).await.unwrap()
+}
 
 #[tokio::test]
 async fn commands_of_a_stream_do_what_they_do_over_http() {
@@ -139,9 +148,7 @@ async fn long_messages_are_given_few_at_a_time_and_their_heads_only() {
     // given more bytes than a server can copy while it answers nobody else, and a short message behind
     const LONG: usize = 400_000;
     let server = RedisServer::start(&[]);
-    let mut options = single(&server);
-    options.streams = vec![contoso()];
-    let store = RedisStore::connect(options).await.unwrap();
+    let store = streaming(&server).await;
     let (streams, tenant): (&dyn Streams, _) = (&*store, contoso());
     let long = "x".repeat(LONG);
     let mut ids: Vec<String> = (0..5).map(|_| add(&server, "push", &long)).collect();
@@ -392,9 +399,7 @@ async fn an_outbox_and_dead_letters_keep_about_as_many_as_they_may_and_the_newes
     // given ten times as many events and dead letters as are kept
     const KEPT: u32 = 200;
     let server = RedisServer::start(&[]);
-    let mut options = single(&server);
-    options.streams = vec![contoso()];
-    let (store, tenant) = (RedisStore::connect(options).await.unwrap(), contoso());
+    let (store, tenant) = (streaming(&server).await, contoso());
     let event = |n: u32| Outgoing {
         kind: "push.closed".to_owned(),
         json: format!("{n}").into(),

@@ -2,23 +2,21 @@
 
 use std::{
     collections::VecDeque,
-    convert::Infallible,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, Response, body::Incoming};
 use reveille::sandbox::{Behaviour, CheckIns, Delay, FleetConfig, SandboxConfig, Share};
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpListener,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::bench::{Bench, config};
+use crate::{
+    bench::{Bench, config},
+    endpoint::Endpoint,
+};
 
 /// A check-in as a broker sees it.
 #[derive(Debug)]
@@ -32,25 +30,22 @@ struct CheckIn {
 struct Broker {
     url: String,
     taken: UnboundedReceiver<CheckIn>,
+    _endpoint: Endpoint,
 }
 
 type Failures = Arc<Mutex<VecDeque<u16>>>;
 
 impl Broker {
     async fn start(failures: &[u16]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let (give, taken) = unbounded_channel();
         let failures: Failures = Arc::new(Mutex::new(failures.iter().copied().collect()));
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (give, failures) = (give.clone(), failures.clone());
-                let service =
-                    service_fn(move |request| answer(request, give.clone(), failures.clone()));
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-            }
-        });
-        Self { url, taken }
+        let answer = move |request| answer(request, give.clone(), failures.clone());
+        let endpoint = Endpoint::start(answer).await;
+        Self {
+            url: format!("http://{}", endpoint.address),
+            taken,
+            _endpoint: endpoint,
+        }
     }
 
     async fn next(&mut self) -> CheckIn {
@@ -63,13 +58,13 @@ async fn answer(
     request: Request<Incoming>,
     give: UnboundedSender<CheckIn>,
     failures: Failures,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     if let Some(code) = failures.lock().unwrap().pop_front() {
         let mut response = Response::new(Full::default());
         *response.status_mut() = code.try_into().unwrap();
-        return Ok(response);
+        return response;
     }
     assert_eq!(parts.headers["content-type"], "application/x-ndjson");
     for line in body
@@ -87,9 +82,7 @@ async fn answer(
         };
         give.send(check_in).unwrap();
     }
-    Ok(Response::new(Full::from(
-        r#"{"closed":1,"channels_updated":0}"#,
-    )))
+    Response::new(Full::from(r#"{"closed":1,"channels_updated":0}"#))
 }
 
 fn prompt() -> CheckIns {

@@ -10,3 +10,6 @@ mod model;
 mod scripts;
 mod server;
 mod tokens;
+
+#[path = "../support/endpoint.rs"]
+mod endpoint;

@@ -118,16 +118,22 @@ async fn try_commit(broker: &Broker, batch: &[Settled]) -> Result<Option<Missed>
     }
     let outcomes = broker.store.commit_each(items, Urgency::Settle).await;
     let missed = Missed::of(&outcomes)?;
-    confirm_repeated(broker, batch, &outcomes).await?;
-    let (mut overtaken, mut telling) = (Vec::new(), Telling::default());
+    let (mut overtaken, mut repeated, mut telling) = (vec![], vec![], Telling::default());
     for ((settled, outcome), told) in batch.iter().zip(outcomes).zip(tolds) {
         let Ok(outcome) = outcome else { continue };
         match outcome {
             Committed::Done | Committed::Listed => telling.take(settled, told),
-            ref repeated if is_repeated(settled, repeated) => telling.take(settled, told),
+            ref outcome if is_repeated(settled, outcome) => {
+                repeated.push(settled.claim.key.clone());
+                telling.take(settled, told);
+            }
             Committed::Conflict(stored) => overtaken.push((settled, stored, true)),
             Committed::LeaseLost(stored) => overtaken.push((settled, stored, false)),
         }
+    }
+    // What was found done counts only when it is as durable as what is done now; that may be what its answer was lost for.
+    if !repeated.is_empty() {
+        broker.store.confirm(&repeated).await?;
     }
     telling.tell(broker);
     if !overtaken.is_empty() {
@@ -144,25 +150,6 @@ fn is_repeated(settled: &Settled, outcome: &Committed) -> bool {
         return false;
     };
     codec::decode(&now.bytes).is_ok_and(|record| is_settled(&record, attempt))
-}
-
-/// What was found done already counts only when it is as durable as what is done now; that may be what its answer was lost for.
-async fn confirm_repeated(
-    broker: &Broker,
-    batch: &[Settled],
-    outcomes: &[Result<Committed, StoreError>],
-) -> Result<(), StoreError> {
-    let repeated = batch.iter().zip(outcomes).filter(|(settled, outcome)| {
-        let outcome = outcome.as_ref();
-        outcome.is_ok_and(|outcome| is_repeated(settled, outcome))
-    });
-    let repeated: Vec<_> = repeated
-        .map(|(settled, _)| settled.claim.key.clone())
-        .collect();
-    match repeated.is_empty() {
-        true => Ok(()),
-        false => broker.store.confirm(&repeated).await,
-    }
 }
 
 fn item(broker: &Broker, settled: &Settled, now: Timestamp) -> (Item, Told) {

@@ -270,29 +270,27 @@ async fn with_values(core: &Arc<Core>, taken: Entries<'_>) -> (Vec<Taken>, Optio
         shard,
         want,
         queue,
-        mut entries,
+        entries,
         values,
     } = taken;
-    let values = match values {
-        Some(values) => values,
+    let (values, held) = match values {
+        // They were told by the call that took them.
+        Some(values) => (values, vec![true; entries.len()]),
         None => match read_held(core, shard, queue, &entries).await {
-            Ok((values, held)) => {
-                let (kept, changed) = divided(entries, &held);
-                entries = kept;
-                core.hand_back_soon(shard, changed);
-                let values = values.into_iter().zip(held);
-                values
-                    .filter_map(|(value, held)| held.then_some(value))
-                    .collect()
-            }
+            Ok(read) => read,
             Err(error) => {
                 core.hand_back_soon(shard, entries);
                 return (Vec::new(), Some(error));
             }
         },
     };
-    let (mut claimed, mut strays, mut unreadable) = (Vec::new(), Vec::new(), None);
-    for ((key, lease, due), value) in entries.into_iter().zip(values) {
+    let (mut claimed, mut strays, mut changed, mut unreadable) = (vec![], vec![], vec![], None);
+    for ((entry, value), held) in entries.into_iter().zip(values).zip(held) {
+        if !held {
+            changed.push(entry);
+            continue;
+        }
+        let (key, lease, due) = entry;
         match value.map(stored).transpose() {
             Ok(Some(stored)) => claimed.push((want, due, Claimed { key, lease, stored })),
             Ok(None) => strays.push((key, lease)),
@@ -300,6 +298,7 @@ async fn with_values(core: &Arc<Core>, taken: Entries<'_>) -> (Vec<Taken>, Optio
             Err(error) => unreadable = Some(error),
         }
     }
+    core.hand_back_soon(shard, changed);
     if !strays.is_empty() {
         core.client.home().spawn(take_out(core.clone(), strays));
     }
@@ -326,13 +325,6 @@ async fn read_held(
     let scores = scores.into_iter().zip(entries);
     let held = scores.map(|(score, (_, lease, _))| score == Some(lease.token.to_string()));
     Ok((values, held.collect()))
-}
-
-/// Those that are held, and the others.
-fn divided(entries: Vec<Entry>, held: &[bool]) -> (Vec<Entry>, Vec<Entry>) {
-    let mut held = held.iter();
-    let is_held = |_: &Entry| held.next().copied().unwrap_or_default();
-    entries.into_iter().partition(is_held)
 }
 
 impl Core {

@@ -63,6 +63,7 @@ use self::{
     gather::Gate,
     hints::Hints,
     keys::Keys,
+    probe::Subject,
     reading::ReadJob,
     script::{STORE_OPEN, ScriptCall},
 };
@@ -154,8 +155,6 @@ struct Core {
     leases: leases::Taken,
     /// The number of the next call that renews shares; begins where that of no process before can be.
     share_calls: AtomicU64,
-    /// Whether the server holds another store than the one that was opened, or none.
-    replaced: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -191,7 +190,6 @@ impl RedisStore {
             waiters: streams::Waiters::default(),
             leases: leases::Taken::default(),
             share_calls: AtomicU64::new(begins_at(options.clock.now())),
-            replaced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             options,
         });
@@ -253,9 +251,9 @@ impl Core {
     /// Refuses calls of a store that has been closed, or is not there any more.
     fn open(&self) -> Result<(), StoreError> {
         self.not_closed()?;
-        match self.replaced.load(Ordering::Relaxed) {
-            true => Err(unavailable(tick::REPLACED)),
-            false => Ok(()),
+        match self.warnings.of(Subject::Replaced) {
+            Some(why) => Err(unavailable(why)),
+            None => Ok(()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use async_trait::async_trait;
@@ -34,17 +34,27 @@ pub(super) enum Subject {
 #[derive(Default)]
 pub(super) struct Warnings(Mutex<BTreeMap<Subject, String>>);
 
+impl Warnings {
+    pub(super) fn of(&self, subject: Subject) -> Option<String> {
+        self.lock().get(&subject).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Subject, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[async_trait]
 impl Probe for RedisStore {
     async fn probe(&self) -> Result<StoreHealth, StoreError> {
         self.core.not_closed()?;
         let core = &self.core;
         let mut health = health(&core.client, &core.options).await?;
-        let noted = core.warnings.0.lock();
-        let noted = noted.unwrap_or_else(PoisonError::into_inner);
-        let replaced = noted.get(&Subject::Replaced).cloned();
+        let replaced = core.warnings.of(Subject::Replaced);
         health.failing = replaced.or(health.failing).or(core.writes.complaint());
-        health.warnings.extend(noted.values().cloned());
+        health
+            .warnings
+            .extend(core.warnings.lock().values().cloned());
         Ok(health)
     }
 
@@ -64,11 +74,7 @@ impl Probe for RedisStore {
 impl Core {
     /// Sets or clears a warning; a new one is an alarm.
     pub(super) fn warn(&self, subject: Subject, warning: Option<String>) {
-        let mut warnings = self
-            .warnings
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = self.warnings.lock();
         let Some(text) = warning else {
             warnings.remove(&subject);
             return;
@@ -91,7 +97,10 @@ pub(super) async fn health(
     for node in client.holders() {
         let facts = Facts::of(client, &node).await?;
         // One that has become master meanwhile may be set otherwise.
-        if let Some(why) = facts.no_writes(replicas).or_else(|| facts.unfit()) {
+        if let Some(why) = facts
+            .no_writes(replicas)
+            .or_else(|| facts.unfit(&options.arrangement))
+        {
             failing = Some(format!("{}: {why}", node.address));
         }
         if description.is_empty() {
@@ -118,8 +127,7 @@ pub(super) async fn refuse_unfit(
 ) -> Result<(), ConnectError> {
     for node in client.holders() {
         let facts = Facts::of(client, &node).await?;
-        let wrong = || facts.of_another_topology(&options.arrangement);
-        if let Some(why) = facts.unfit().or_else(wrong) {
+        if let Some(why) = facts.unfit(&options.arrangement) {
             return Err(ConnectError::Unfit {
                 place: node.address.to_string(),
                 why,
@@ -162,7 +170,8 @@ impl Facts {
         self.info.get(name).map_or("", String::as_str)
     }
 
-    fn unfit(&self) -> Option<String> {
+    /// Why the server cannot be one of this store's; nothing if it can.
+    fn unfit(&self, arrangement: &Arrangement) -> Option<String> {
         let version = self.get("redis_version");
         let major: u32 = version
             .split('.')
@@ -174,21 +183,15 @@ impl Facts {
                 "it is version {version}, at least {VERSION_MIN} is needed"
             ));
         }
+        let clustered = matches!(arrangement, Arrangement::Cluster { .. });
+        if self.get("cluster_enabled") == "1" && !clustered {
+            return Some("it is a node of a cluster: set store.topology to cluster".to_owned());
+        }
         match self.get("maxmemory_policy") {
             "noeviction" | "" => None,
             policy => Some(format!(
                 "maxmemory-policy {policy} throws away data when memory is short: set it to noeviction"
             )),
-        }
-    }
-
-    fn of_another_topology(&self, arrangement: &Arrangement) -> Option<String> {
-        let in_cluster = self.get("cluster_enabled") == "1";
-        match arrangement {
-            Arrangement::Single(_) | Arrangement::Sentinel { .. } if in_cluster => {
-                Some("it is a node of a cluster: set store.topology to cluster".to_owned())
-            }
-            _ => None,
         }
     }
 
@@ -304,12 +307,14 @@ mod tests {
 
     #[test]
     fn servers_that_evict_or_are_too_old_are_unfit() {
+        let seeds = Vec::new();
+        let cluster = Arrangement::Cluster { seeds };
         let with = |version, policy| {
             facts(
                 &[("redis_version", version), ("maxmemory_policy", policy)],
                 None,
             )
-            .unfit()
+            .unfit(&cluster)
         };
         assert_eq!(with("7.0.15", "noeviction"), None);
         assert!(

@@ -1,7 +1,8 @@
 //! Due queues: claims under a lease, parking, and what is ready.
 //!
 //! A queue has a sorted set in every shard: the score of an entry is its due time in µs, which is even, or the end of its lease,
-//! which is odd and serves as the lease's token; half a µs more says that somebody has changed the record under that lease. A claim asks few shards for much, so that what it got is settled by few commits.
+//! which is odd and serves as the lease's token; half a µs more says that somebody has changed the record under that lease. A claim
+//! asks few shards for much, so that what it got is settled by few commits.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -5,7 +5,7 @@
 //! shard after the other is swept for overdue queues, and clocks are compared.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -61,9 +61,6 @@ pub(super) async fn ticking(core: Arc<Core>) {
     }
 }
 
-/// What is said of a store that is not there any more.
-pub(super) const REPLACED: &str = "redis no longer holds the store that this broker opened: its data was lost or replaced; restart the broker";
-
 impl Epoch {
     fn is_old(&self) -> bool {
         let read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,8 +82,10 @@ impl Core {
             self.changed.send_modify(|count| *count += 1);
         }
         let replaced = id.as_deref() != Some(self.store_id.as_str());
-        self.replaced.store(replaced, Ordering::Relaxed);
-        let warning = replaced.then(|| REPLACED.to_owned());
+        let warning = replaced.then(|| {
+            "redis no longer holds the store that this broker opened: its data was lost or replaced; restart the broker"
+                .to_owned()
+        });
         self.warn(Subject::Replaced, warning);
     }
 }
